@@ -4,6 +4,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from operator import attrgetter
 
@@ -36,8 +37,8 @@ class OrderNotPaid(Exception):
 class OrderHeld(NotNow):
     """The order is being checked for fraud, so it gets no codes yet."""
 
-    def __init__(self, order: Order):
-        super().__init__(gettext("The order is being checked."), pause=order.held_until - database_now())
+    def __init__(self, held_until: datetime):
+        super().__init__(gettext("The order is being checked."), pause=held_until - database_now())
 
 
 def begin(items: list[OrderItem], *, at_once: bool = True) -> None:
@@ -48,10 +49,10 @@ def begin(items: list[OrderItem], *, at_once: bool = True) -> None:
     fulfillments = [Fulfillment(item=item) for item in items]
     for item in items:
         item.loaded_codes = []
-    if items and items[0].order.held_until:
+    if items and (held_until := items[0].order.held_until):
         save([], fulfillments)
         for fulfillment in fulfillments:
-            Attempt(fulfillment, failed=[(None, OrderHeld(items[0].order))]).put_off()
+            Attempt(fulfillment, failed=[(None, OrderHeld(held_until))]).put_off()
     elif at_once:
         missing = {item.pk: list(range(1, item.units + 1)) for item in items}
         for attempt in _ask_immediate_sources(fulfillments, missing):
@@ -371,7 +372,7 @@ def _check_paid(order: Order) -> None:
 
 def _check_held(order: Order) -> None:
     if order.held_until and order.held_until > database_now():
-        raise OrderHeld(order)
+        raise OrderHeld(order.held_until)
 
 
 def save_codes(

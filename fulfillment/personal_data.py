@@ -5,6 +5,7 @@ licenses of an order) and removes who the customer was.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import transaction
@@ -30,6 +31,27 @@ def describe_counts(counts: Counter[str]) -> str:
     return ", ".join(f"{name}: {count}" for name, count in counts.items()) or gettext("nothing")
 
 
+class Holder:
+    """Personal data that another app holds. It adds its class to HOLDERS."""
+
+    name = ""
+
+    def __init__(self, email: str, merchants: Sequence[Merchant], orders: QuerySet[Order]) -> None:
+        """`merchants` is empty for all."""
+
+    def count(self) -> int:
+        raise NotImplementedError
+
+    def export(self) -> list[dict[str, Any]]:
+        raise NotImplementedError
+
+    def erase(self) -> None:
+        raise NotImplementedError
+
+
+HOLDERS: list[type[Holder]] = []
+
+
 class PersonalData:
     """The data about an address, at one merchant or, without `merchant`, at all of them."""
 
@@ -44,6 +66,7 @@ class PersonalData:
         self.deliveries = Delivery.objects.filter(order_at_merchant, same_address("recipient", self.email))
         self.outgoing_requests = OutgoingRequest.objects.for_orders(self.orders)
         self.link_requests = LinkRequest.objects.filter(at_merchant, same_address("email", self.email))
+        self.others = [holder(self.email, own, self.orders) for holder in HOLDERS]
         self.corrections = OrderEvent.objects.filter(
             same_address("details__before", self.email) | same_address("details__after", self.email), order_at_merchant
         )
@@ -55,6 +78,7 @@ class PersonalData:
             "address corrections": self.corrections.count(),
             "requests to servers": self.outgoing_requests.count(),
             "lost link requests": self.link_requests.count(),
+            **{holder.name: holder.count() for holder in self.others},
         }
         return Counter({name: count for name, count in counts.items() if count})
 
@@ -74,6 +98,7 @@ class PersonalData:
                 for event in self.corrections.select_related("order").order_by("pk")
             ],
             "requests for lost links": list(self.link_requests.order_by("pk").values("created_at", "language")),
+            **{holder.name: holder.export() for holder in self.others},
         }
 
     def _side(self, event: OrderEvent) -> list[str]:
@@ -83,6 +108,9 @@ class PersonalData:
     def erase(self, *, actor: str) -> Counter[str]:
         """Erase the person and return what was affected. Repeating it finds nothing more."""
         erased = self.count()
+        # First, because they are found by their orders' addresses.
+        for holder in self.others:
+            holder.erase()
         for pk in self.orders.values_list("pk", flat=True):
             _erase_order(pk, actor=actor)
         with transaction.atomic():

@@ -47,6 +47,7 @@ def set_values(connection: Connection, values: Mapping[str, str]) -> None:
     connection.options = {name: value for name, value in entered.items() if name not in secret}
     kept = dict(kind.credentials) | {name: value for name, value in entered.items() if name in secret}
     connection.credentials = json.dumps(kept) if kept else ""
+    connection.catches_up = KINDS[connection.kind](connection).can_catch_up
 
 
 def change_secret(connection: Connection, secret: str) -> None:

@@ -38,7 +38,7 @@ REJECTION_INTERVAL = timedelta(minutes=1)
 @require_http_methods(["HEAD", "GET", "POST"])
 def receive(request: HttpRequest, token: str) -> HttpResponse:
     """The URL of a connection. Answers 2xx once the events are stored, 4xx to what the shop didn't sign."""
-    connection = Connection.objects.with_token(token).select_related("merchant").first()
+    connection = Connection.find(token)
     if connection is None or connection.kind not in KINDS:
         raise Http404
     if request.method != "POST":

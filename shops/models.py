@@ -1,6 +1,8 @@
 """Connections to shops, what they report, and how their products map to ours."""
 
 import secrets
+from datetime import timedelta
+from functools import cache
 from typing import Any
 
 from django.conf import settings
@@ -18,18 +20,19 @@ from outbound.models import Signed
 from shops.changes import Cause
 from vault.fields import EncryptedBinaryField, EncryptedTextField
 from vault.fingerprints import fingerprint
-from work import request_ids
-from work.models import CALLOUTS, DEFAULT, Retryable
+from work import request_ids, sql
+from work.models import CALLOUTS, DEFAULT, SHARED_TTL, Retryable, publish
 
 MAX_ID = 255  # characters of an external id
+# How long events stay, and those of a removed connection.
+RETENTION = timedelta(days=90)
+# Instead of an event's primary key, in the task for all events.
+ALL = 0
 
 
 class ConnectionQuerySet(models.QuerySet["Connection"]):
     def kept(self):
         return self.filter(removed_at=None)
-
-    def with_token(self, token: str):
-        return self.kept().filter(token_fingerprint=fingerprint(token))
 
 
 class Connection(Signed):
@@ -49,7 +52,10 @@ class Connection(Signed):
     hold_hours = models.PositiveIntegerField(
         null=True, blank=True, help_text=_("Hours until an order gets its codes. Empty: at once. 0: when approved.")
     )
-    writes_back = models.BooleanField(default=False)
+    writes_back = models.BooleanField(default=False, help_text=_("Whether codes are also saved in the shop’s order."))
+    catches_up = models.BooleanField(
+        default=False, editable=False, help_text=_("Whether it can fetch missed orders, which it does every night.")
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     disabled_at = models.DateTimeField(null=True, editable=False)
     removed_at = models.DateTimeField(null=True, editable=False, help_text=_("Its rows are deleted later."))
@@ -71,6 +77,27 @@ class Connection(Signed):
     def url(self) -> str:
         """Where the shop sends its events."""
         return f"{settings.BASE_URL}/in/{self.token}/"
+
+    @classmethod
+    def find(cls, token: str) -> "Connection | None":
+        """Return the connection with this token and its merchant, unless it was removed."""
+        rows = sql.run_first(cls._find(), fingerprint=fingerprint(token))
+        if not rows:
+            return None
+        connection: Connection = sql.build(cls, rows[0])
+        connection.merchant = sql.build(Merchant, rows[0], len(cls._meta.concrete_fields))
+        return connection
+
+    @classmethod
+    @cache
+    def _find(cls) -> str:
+        """The statement that finds a connection and its merchant. Every event needs it."""
+        selected = f"{sql.columns(cls, 'connection')}, {sql.columns(Merchant, 'merchant')}"
+        return f"""
+            SELECT {selected}
+            FROM shops_connection connection JOIN merchants_merchant merchant ON merchant.id = connection.merchant_id
+            WHERE connection.token_fingerprint = %(fingerprint)s::bytea AND connection.removed_at IS NULL
+        """  # noqa: S608 (from the models)
 
     @staticmethod
     def new_token() -> dict[str, Any]:
@@ -126,6 +153,13 @@ class Event(Retryable):
     def queue(self) -> str:
         return CALLOUTS if self.fetches else DEFAULT
 
+    def _publish(self) -> None:
+        # One task works off all events that need nothing from outside.
+        if self.fetches:
+            super()._publish()
+        else:
+            publish(self.TASK, ALL, ttl=SHARED_TTL)
+
 
 class SaleReference(models.Model):
     """One of a shop's ids of a sale, and its order. Makes a sale one order, however often it is reported."""
@@ -176,3 +210,38 @@ class ProductMapping(models.Model):
 
     def __str__(self):
         return f"{self.external} → {self.multiplier} × {self.product}"
+
+
+class CatchUp(Retryable):
+    """Fetching the orders that a shop has had since a time, page by page. The row has the next page."""
+
+    TASK = "shops.tasks.catch_up"
+    queue = CALLOUTS
+
+    connection = models.ForeignKey(Connection, models.CASCADE, db_index=False, related_name="catch_ups")
+    since = models.DateTimeField()
+    cursor = models.JSONField(null=True, editable=False)
+    found = models.PositiveIntegerField(default=0, help_text=_("Events that were not stored before."))
+
+    class Meta(Retryable.Meta):
+        indexes = [
+            *Retryable.Meta.indexes,
+            models.Index(fields=["connection", "-created_at"], name="catch_up_of_connection"),
+        ]
+
+    def __str__(self):
+        return f"Orders of {self.connection} since {self.since:%Y-%m-%d %H:%M}"
+
+
+class WriteBack(Retryable):
+    """Saving the codes of an order in the shop's order, once they are there."""
+
+    TASK = "shops.tasks.write_back"
+    queue = CALLOUTS
+
+    connection = models.ForeignKey(Connection, models.CASCADE, related_name="write_backs")
+    order = models.OneToOneField(Order, models.CASCADE, related_name="write_back")
+    reference = models.CharField(max_length=MAX_ID, help_text=_("The shop’s id of the sale."))
+
+    def __str__(self):
+        return f"Codes of {self.order} for {self.connection}"

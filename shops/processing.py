@@ -84,6 +84,6 @@ def wake(events: QuerySet[Event]) -> int:
     """Process these events again. Return their number."""
     pks = list(events.filter(due_at=None).values_list("pk", flat=True))
     Event.objects.filter(pk__in=pks).update(due_at=Now(), ended_at=None)
-    for event in Event.objects.filter(pk__in=pks[:MAX_NUDGED]):
+    for event in Event.objects.filter(pk__in=pks[:MAX_NUDGED]).defer("body"):
         event.nudge()
     return len(pks)

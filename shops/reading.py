@@ -16,6 +16,7 @@ MAX_TEXT = 1000
 # Amounts beyond these can't be stored.
 AMOUNT = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,12})?")
 SECONDS = re.compile(r"[0-9]{1,11}(\.[0-9]{1,6})?")
+STEP = re.compile(r"\.?([^.\[\]]+)|\[([0-9]{1,4})\]")
 UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 
@@ -32,6 +33,15 @@ class Node:
         if isinstance(self.value, list) and isinstance(name, int) and name < len(self.value):
             return Node(self.value[name], path)
         return Node(None, path)
+
+    def at(self, path: str) -> "Node":
+        """The value at a path such as `customer.email`, `items[0].sku` or `$.order`, or in a field of that name."""
+        if isinstance(self.value, dict) and path in self.value:
+            return self[path]
+        node = self
+        for name, index in STEP.findall(path.removeprefix("$")):
+            node = node[int(index)] if index else node[name]
+        return node
 
     def __iter__(self) -> Iterator["Node"]:
         """The values of a list. Null is an empty one."""

@@ -20,11 +20,11 @@ from merchants.models import Merchant, Product
 from merchants.sandbox import get_sandbox
 from merchants.text import remove_invisible
 from orders.models import ID_PREFIX, MAX_OTHER_PRODUCT, Order, OtherItem
-from orders.money import in_currency
+from orders.money import DECIMALS
 from orders.placing import map_items, place_order
 from orders.services import refund, undo_refund
 from shops.changes import Approved, Cause, Change, Irrelevant, Line, Refund, Restored, Sale, Unusable
-from shops.models import MAX_ID, Connection, Event, ExternalProduct, SaleReference
+from shops.models import MAX_ID, Connection, Event, ExternalProduct, SaleReference, WriteBack
 from work import sql
 from work.models import database_now
 
@@ -153,6 +153,10 @@ def _place(event: Event, sale: Sale, wanted: list[Wanted]) -> Order:
                     for index, name in enumerate(dict.fromkeys(sale.references))
                 ]
             )
+            if connection.writes_back and not event.is_test:
+                WriteBack.objects.create(
+                    connection=connection, order=order, reference=sale.references[0][:MAX_ID]
+                ).nudge()
             return order
         # Another worker may have placed it for this sale in the meantime.
         if own := find_order(connection, sale.references):
@@ -261,8 +265,7 @@ def clean_number(text: str) -> str:
 
 def format_amount(amount: Decimal, currency: str) -> str:
     """An amount as in the payments API, rounded to the decimals of the currency."""
-    places = max(-in_currency(Decimal(0), currency).as_tuple().exponent, 0)
-    return str(amount.quantize(Decimal(1).scaleb(-places)))
+    return str(amount.quantize(Decimal(1).scaleb(-DECIMALS.get(currency, 2))))
 
 
 # What comes after a sale

@@ -1,9 +1,15 @@
-from celery import shared_task
+import logging
 
-from shops import processing
-from shops.models import Event
-from work.models import publish
+from celery import shared_task
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from shops import catching_up, processing, writing_back
+from shops.models import RETENTION, CatchUp, Connection, Event, WriteBack
+from work.retention import delete_in_batches
 from work.tasks import requeue_misplaced, work_off
+
+logger = logging.getLogger(__name__)
 
 SWEEP_LIMIT = 500
 
@@ -15,7 +21,36 @@ def process(task, pk):
 
 
 @shared_task
+def catch_up(pk):
+    catching_up.catch_up(pk)
+
+
+@shared_task
+def write_back(pk):
+    writing_back.write_back(pk)
+
+
+@shared_task
 def sweep():
-    """Queue due events, including what the broker or a dying process lost."""
-    for event in Event.objects.due().order_by("due_at")[:SWEEP_LIMIT]:
-        publish(Event.TASK, event.pk, queue=event.queue)
+    """Queue due work, including what the broker or a dying process lost."""
+    for part in (nudge_due, catching_up.request_daily, purge):
+        try:
+            part()
+        except Exception:
+            # One failing part must not stop the others.
+            logger.exception("Sweep failed in %s", part.__name__)
+
+
+def nudge_due():
+    for model in (Event, CatchUp, WriteBack):
+        for row in model.objects.due().order_by("due_at")[:SWEEP_LIMIT]:
+            row._publish()
+
+
+def purge():
+    """Delete old events, and the rows of removed connections."""
+    old = Q(created_at__lt=Now() - RETENTION)
+    delete_in_batches(Event.objects.filter(old).order_by("created_at"))
+    delete_in_batches(CatchUp.objects.filter(old, due_at=None).order_by("pk"))
+    removed = Connection.objects.filter(removed_at__lt=Now() - RETENTION)
+    delete_in_batches(Event.objects.filter(connection__in=removed).order_by("pk"))

@@ -49,7 +49,7 @@ class Receiver:
                 self.end_headers()
                 self.wfile.write(body)
 
-            do_GET = do_POST
+            do_GET = do_PUT = do_POST
 
             def log_message(self, *args):
                 pass

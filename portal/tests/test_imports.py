@@ -45,7 +45,7 @@ ALLOWED_USERS = {
 }
 
 # Django calls these before models may be imported.
-IMPORTING_LATE = {"manage.py", "vault/apps.py", "fulfillment/apps.py"}
+IMPORTING_LATE = {"manage.py", "vault/apps.py", "fulfillment/apps.py", "shops/apps.py"}
 
 
 @cache

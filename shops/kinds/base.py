@@ -17,6 +17,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from orders.models import Order
 from outbound.address_guard import OutgoingRequestError
 from outbound.outgoing_requests import Answer, call
 from shops.changes import Cause, Change, Irrelevant, Unusable
@@ -81,7 +82,7 @@ class Missed:
 
     events: list[Received]
     cursor: Any = None
-    # The ids of the sales among these events, by key, so that known ones can be left out.
+    # The ids of sales without refunds, by key of their event: they are left out if they are known.
     sales: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -143,6 +144,17 @@ class Kind:
 
     def list_missed(self, since: datetime, cursor: Any) -> Missed:
         """Return a page of orders since then, as events. Raises Failure."""
+        raise NotImplementedError
+
+    # Back into the shop
+
+    @property
+    def can_write_back(self) -> bool:
+        """Whether the connection has what it takes to save codes in the shop's orders."""
+        return False
+
+    def write_back(self, reference: str, order: Order, codes: Sequence[str]) -> None:
+        """Save an order's codes in the shop's order. Doing it again changes nothing. Raises Failure or Unusable."""
         raise NotImplementedError
 
     # Help for kinds

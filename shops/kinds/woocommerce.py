@@ -3,15 +3,18 @@
 https://woocommerce.github.io/woocommerce-rest-api-docs/ and WC_Webhook in its source.
 """
 
+import json
 from base64 import b64encode
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from orders.models import Order
 from shops.changes import Cause, Line, Refund, Sale, Unusable, make_period, subscribe
 from shops.kinds.base import Incoming, Kind, Missed, Option, Received, digest, irrelevant
 from shops.reading import Node, read_json
@@ -20,6 +23,8 @@ from shops.reading import Node, read_json
 PAID = {"processing": {"processing", "completed"}, "completed": {"completed"}}
 UNDONE = {"refunded", "cancelled", "failed"}
 PAGE_SIZE = 20  # orders
+# Meta data of orders, which the plugin in examples/wordpress shows to customers.
+META, LINK = "_keywell_codes", "_keywell_order_url"
 
 
 class WooCommerce(Kind):
@@ -34,7 +39,12 @@ class WooCommerce(Kind):
             initial="processing",
         ),
         Option("store", _("Address of the store"), _("Such as https://shop.example.com. For fetching missed orders.")),
-        Option("consumer_key", _("Consumer key"), _("Starts with ck_. Read access is enough."), is_secret=True),
+        Option(
+            "consumer_key",
+            _("Consumer key"),
+            _("Starts with ck_. To fetch orders, it may only read."),
+            is_secret=True,
+        ),
         Option("consumer_secret", _("Consumer secret"), _("Starts with cs_."), is_secret=True),
     )
     steps = (
@@ -113,15 +123,33 @@ class WooCommerce(Kind):
             "per_page": PAGE_SIZE,
             "page": page,
         }
-        orders = list(self._get(f"/orders?{urlencode(query)}"))
+        orders = list(self._ask("GET", f"/orders?{urlencode(query)}"))
         events = [Received(digest(order.encode()), "order.fetched", order.encode()) for order in orders]
-        sales = {event.key: order["id"].text() for event, order in zip(events, orders, strict=True)}
+        sales = {
+            event.key: order["id"].text()
+            for event, order in zip(events, orders, strict=True)
+            if order["status"].text() != "refunded" and not order["refunds"]
+        }
         return Missed(events, page + 1 if len(orders) == PAGE_SIZE else None, sales)
 
-    def _get(self, path: str) -> Node:
+    # Back into the shop
+
+    can_write_back = can_catch_up
+
+    def write_back(self, reference: str, order: Order, codes: Sequence[str]) -> None:
+        path, text = f"/orders/{quote(reference, safe='')}", "\n".join(codes)
+        known = {entry["key"].text(): entry["value"].text() for entry in self._ask("GET", path)["meta_data"]}
+        if known.get(META) == text:
+            return
+        note = gettext("Keywell sent these licenses:") + f"\n{text}"
+        self._ask("PUT", path, {"meta_data": [{"key": META, "value": text}, {"key": LINK, "value": order.url}]})
+        self._ask("POST", f"{path}/notes", {"note": note, "customer_note": False})
+
+    def _ask(self, method: str, path: str, content: dict[str, Any] | None = None) -> Node:
         login = b64encode(f"{self.option('consumer_key')}:{self.option('consumer_secret')}".encode()).decode()
         url = f"{self.option('store').rstrip('/')}/wp-json/wc/v3{path}"
-        return self.ask("GET", url, headers={"Authorization": f"Basic {login}"})
+        headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
+        return self.ask(method, url, headers=headers, body=json.dumps(content).encode() if content else b"")
 
 
 def _read_line(line: Node, subscription: dict[str, Any] | None) -> Line:

@@ -1,8 +1,6 @@
 """Senders: they sign and post events as the shops do."""
 
 import json
-from base64 import b64encode
-from hmac import digest
 from urllib.parse import urlsplit
 
 from django.test import Client
@@ -12,8 +10,7 @@ from fulfillment.tests.factories import fulfill_due
 from shops.connecting import connect
 from shops.models import Event
 from shops.processing import process
-
-SECRET = "a secret of the shop"
+from shops.tests.senders import SECRET, make_order, sign  # noqa: F401
 
 
 def make_connection(merchant, kind, **fields):
@@ -25,11 +22,6 @@ def post(connection, body, content_type="application/json", **headers):
     body = body if isinstance(body, bytes) else json.dumps(body).encode()
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     return Client().post(urlsplit(connection.url).path, body, content_type, headers=names)
-
-
-def sign(body, secret=SECRET, *, form="base64", algorithm="sha256"):
-    code = digest(secret.encode(), body, algorithm)
-    return code.hex() if form == "hex" else b64encode(code).decode()
 
 
 def process_due():

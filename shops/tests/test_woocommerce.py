@@ -1,6 +1,5 @@
 """Orders of WooCommerce, in the shape of its REST API."""
 
-import json
 from decimal import Decimal
 
 import pytest
@@ -8,47 +7,9 @@ import pytest
 from orders.models import Order
 from pools.models import LicenseKey
 from shops.models import Event, ExternalProduct
-from shops.tests.factories import emails, post, process_due, sign
+from shops.tests.factories import emails, make_order, post, process_due, sign
 
 pytestmark = pytest.mark.django_db
-
-
-def make_order(**fields):
-    return {
-        "id": 727,
-        "number": "727",
-        "status": "processing",
-        "currency": "EUR",
-        "date_paid_gmt": "2026-11-22T17:28:08",
-        "total": "29.35",
-        "billing": {
-            "first_name": "Ada",
-            "last_name": "Byron",
-            "company": "",
-            "country": "GB",
-            "email": "ada@example.com",
-        },
-        "line_items": [
-            {
-                "id": 315,
-                "name": "Photo Pro",
-                "product_id": 93,
-                "variation_id": 0,
-                "quantity": 2,
-                "total": "6.00",
-                "total_tax": "0.45",
-                "sku": "PHOTO-PRO",
-            }
-        ],
-        "shipping_lines": [{"id": 317, "method_title": "Flat Rate", "total": "10.00", "total_tax": "0.00"}],
-        "meta_data": [],
-        "refunds": [],
-    } | fields
-
-
-@pytest.fixture
-def shop(make_connection):
-    return make_connection("woocommerce")
 
 
 @pytest.fixture
@@ -56,19 +17,12 @@ def photo(make_product):
     return make_product(sku="PHOTO-PRO")
 
 
-def send(shop, order, topic="order.updated"):
-    body = json.dumps(order).encode()
-    response = post(shop, body, X_WC_Webhook_Topic=topic, X_WC_Webhook_Signature=sign(body))
-    process_due()
-    return response
-
-
-def test_a_paid_order_gets_its_licenses(shop, photo):
+def test_a_paid_order_gets_its_licenses(send, shop, photo):
     assert send(shop, make_order()).status_code == 200
 
     order = Order.objects.get()
     assert (order.number, order.email, order.status, order.currency) == ("727", "ada@example.com", "paid", "EUR")
-    assert order.paid_at.isoformat() == "2026-11-22T17:28:08+00:00"
+    assert order.paid_at and order.paid_at.isoformat() == "2026-11-22T17:28:08+00:00"
     assert order.codes().count() == 2
     assert order.total() == Decimal("16.45")  # with shipping
     assert emails() == ["ada@example.com"]
@@ -81,7 +35,7 @@ def test_the_ping_before_saving_is_accepted(shop):
     assert not Event.objects.exists()
 
 
-def test_updates_of_a_known_order_change_nothing(shop, photo):
+def test_updates_of_a_known_order_change_nothing(send, shop, photo):
     for number in range(5):
         send(shop, make_order(customer_note=f"note {number}"))
 
@@ -89,7 +43,7 @@ def test_updates_of_a_known_order_change_nothing(shop, photo):
     assert Event.objects.filter(state="done").count() == 5
 
 
-def test_an_unpaid_order_is_parked_until_it_is_paid(shop, photo):
+def test_an_unpaid_order_is_parked_until_it_is_paid(send, shop, photo):
     send(shop, make_order(status="on-hold", date_paid_gmt=None))
     assert Event.objects.get().cause == "unpaid"
 
@@ -100,7 +54,7 @@ def test_an_unpaid_order_is_parked_until_it_is_paid(shop, photo):
 
 
 @pytest.mark.parametrize("status", ["refunded", "cancelled", "failed"])
-def test_a_full_refund_puts_the_keys_into_quarantine(shop, photo, status):
+def test_a_full_refund_puts_the_keys_into_quarantine(send, shop, photo, status):
     send(shop, make_order())
     send(shop, make_order(status=status))
 
@@ -108,7 +62,7 @@ def test_a_full_refund_puts_the_keys_into_quarantine(shop, photo, status):
     assert LicenseKey.objects.filter(withdrawn_because="refunded").count() == 2
 
 
-def test_each_partial_refund_is_recorded_once(shop, photo):
+def test_each_partial_refund_is_recorded_once(send, shop, photo):
     send(shop, make_order())
     refunds = [{"id": 726, "reason": "", "total": "-5.00"}]
     send(shop, make_order(refunds=refunds))
@@ -118,15 +72,15 @@ def test_each_partial_refund_is_recorded_once(shop, photo):
     assert (order.status, order.left_to_refund()) == ("paid", Decimal("11.45"))
 
 
-def test_a_renewal_belongs_to_its_subscription(shop, photo):
+def test_a_renewal_belongs_to_its_subscription(send, shop, photo):
     for number in (727, 812):
         meta = [{"key": "_subscription_renewal", "value": "700"}]
         send(shop, make_order(id=number, number=str(number), meta_data=meta))
 
-    assert {order.items.get().subscription.reference for order in Order.objects.all()} == {"700"}
+    assert set(Order.objects.values_list("items__subscription__reference", flat=True)) == {"700"}
 
 
-def test_an_unknown_product_is_parked_and_listed(shop):
+def test_an_unknown_product_is_parked_and_listed(send, shop):
     send(shop, make_order())
 
     event = Event.objects.get()

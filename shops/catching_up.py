@@ -1,0 +1,62 @@
+"""Fetches orders that a shop had while we were down, or before it was connected, from its API."""
+
+from datetime import datetime, timedelta
+
+from django.db.models import F
+from django.db.models.functions import Now
+
+from shops.changes import Unusable
+from shops.inbox import store
+from shops.kinds import KINDS
+from shops.kinds.base import Missed
+from shops.models import CatchUp, Connection, SaleReference
+from work.attempts import Failure, Policy
+
+INTERVAL = timedelta(days=1)
+# Fetches also orders this much older than the last time, because shops change them later.
+OVERLAP = timedelta(days=1)
+
+
+def request(connection: Connection, since: datetime) -> None:
+    """Fetch the shop's orders since then, in the background."""
+    CatchUp.objects.create(connection=connection, since=since).nudge()
+
+
+class CatchUpPolicy(Policy[CatchUp]):
+    model = CatchUp
+    related = ("connection__merchant",)
+
+    def attempt(self, row):
+        """Fetch one page. The next attempt fetches the next one, so that none is lost or fetched for too long."""
+        kind = KINDS[row.connection.kind](row.connection)
+        try:
+            page = kind.list_missed(row.since, row.cursor)
+        except Unusable as problem:
+            raise Failure(str(problem), permanent=True) from problem
+        found = store(kind, _leave_out_known(row.connection, page))
+        if page.cursor is None:
+            row.end(found=F("found") + found, reason="")
+        else:
+            row._update(due_at=Now(), found=F("found") + found, cursor=page.cursor, reason="")
+            row.nudge()
+
+
+catch_up = CatchUpPolicy().run
+
+
+def _leave_out_known(connection: Connection, page: Missed) -> list:
+    known = set(
+        SaleReference.objects.filter(connection=connection, reference__in=page.sales.values()).values_list(
+            "reference", flat=True
+        )
+    )
+    return [event for event in page.events if page.sales.get(event.key) not in known]
+
+
+def request_daily() -> None:
+    """Fetch the orders of every connection that allows it, once a day."""
+    recent = CatchUp.objects.filter(created_at__gt=Now() - INTERVAL)
+    waiting = Connection.objects.kept().filter(catches_up=True, disabled_at=None)
+    for connection in waiting.exclude(pk__in=recent.values("connection")):
+        last = connection.catch_ups.filter(ended_at__isnull=False, reason="").order_by("-created_at").first()
+        request(connection, (last.created_at if last else connection.created_at) - OVERLAP)

@@ -1,0 +1,193 @@
+"""Sales, refunds and mappings, whatever shop they come from."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from django.utils import timezone
+
+from api.tests.factories import make_payment, place
+from fulfillment.holds import approve
+from merchants.sandbox import get_sandbox
+from orders.models import Order
+from pools.models import LicenseKey
+from shops.changes import Cause
+from shops.models import Event, ExternalProduct, ProductMapping
+from shops.processing import waiting, wake
+from shops.tests.factories import make_order, process_due
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def photo(make_product):
+    return make_product(sku="PHOTO-PRO")
+
+
+@pytest.fixture
+def video(make_product):
+    return make_product(sku="VIDEO-PRO")
+
+
+def map_product(shop, external_id, *products, multiplier=1, **fields):
+    external, _ = ExternalProduct.objects.update_or_create(connection=shop, external_id=external_id, defaults=fields)
+    for product in products:
+        ProductMapping.objects.create(external=external, product=product, multiplier=multiplier)
+    wake(waiting(shop, Cause.UNMAPPED, [external_id]))
+    process_due()
+
+
+def line(**fields):
+    return make_order()["line_items"][0] | fields
+
+
+def test_mapping_a_product_processes_what_is_parked_for_it(send, shop, photo):
+    order = make_order(line_items=[line(sku="", variation_id=0, product_id=93)])
+    send(shop, order)
+    assert Event.objects.get().waits_for == ["93"]
+
+    map_product(shop, "93", photo)
+
+    assert Order.objects.get().codes().count() == 2
+    assert Event.objects.get().state == "done"
+
+
+def test_a_three_pack_is_three_units(send, shop, photo):
+    map_product(shop, "93", photo, multiplier=3)
+    send(shop, make_order(line_items=[line(sku="")]))
+
+    assert Order.objects.get().codes().count() == 6
+
+
+def test_a_bundle_is_several_products(send, shop, photo, video):
+    map_product(shop, "BUNDLE", photo, video)
+    send(shop, make_order(line_items=[line(sku="BUNDLE")], shipping_lines=[]))
+
+    order = Order.objects.get()
+    assert [(item.product, item.units) for item in order.items.order_by("pk")] == [(photo, 2), (video, 2)]
+    assert order.total() == Decimal("6.45")
+
+
+def test_an_order_gets_its_known_products_first_and_the_others_once_mapped(send, shop, photo, video):
+    send(shop, make_order(line_items=[line(), line(id=316, sku="CLIP", name="Clip", product_id=94)]))
+    assert Order.objects.get().codes().count() == 2
+    assert (Event.objects.get().state, Event.objects.get().waits_for) == ("parked", ["CLIP"])
+
+    map_product(shop, "CLIP", video, multiplier=2)
+
+    order = Order.objects.get()
+    assert {item.product: item.activation_codes.count() for item in order.items.all()} == {photo: 2, video: 4}
+    assert Event.objects.get().state == "done"
+
+
+def test_ignored_products_hold_nothing_up(send, shop, photo):
+    map_product(shop, "MUG", ignored=True)
+    send(shop, make_order(line_items=[line(), line(id=316, sku="MUG")]))
+    send(shop, make_order(id=728, number="728", line_items=[line(sku="MUG")]))
+
+    assert sorted(Event.objects.values_list("state", flat=True)) == ["done", "ignored"]
+    assert Order.objects.get().codes().count() == 2
+
+
+def test_an_ignored_product_is_not_sold_although_its_sku_is_ours(send, shop, photo):
+    map_product(shop, "PHOTO-PRO", ignored=True)
+    send(shop, make_order())
+
+    assert not Order.objects.exists()
+
+
+def test_a_refund_before_its_sale_waits_for_it(send, shop, photo):
+    send(shop, make_order(status="refunded"))
+    assert Event.objects.get().cause == "no sale"
+
+    send(shop, make_order())
+    process_due()
+
+    assert Order.objects.get().status == "deleted"
+    assert LicenseKey.objects.filter(withdrawn_because="refunded").count() == 2
+
+
+def test_two_shops_may_have_the_same_numbers(send, shop, make_connection, photo):
+    for each in (shop, make_connection("woocommerce")):
+        send(each, make_order())
+
+    assert sorted(Order.objects.values_list("number", flat=True))[0] == "727"
+    assert [order.codes().count() for order in Order.objects.all()] == [2, 2]
+
+
+def test_a_number_that_was_reported_to_the_api_is_another_order(send, merchant, shop, photo):
+    place(merchant, make_payment(photo) | {"order": "727"})
+    send(shop, make_order())
+
+    assert Order.objects.count() == 2
+
+
+def test_a_sale_without_an_address_waits_until_one_is_entered(send, shop, photo):
+    send(shop, make_order(billing={"email": ""}))
+    event = Event.objects.get()
+    assert event.cause == "address"
+
+    Event.objects.update(entered_email="ada@example.com")
+    wake(Event.objects.all())
+    process_due()
+
+    assert Order.objects.get().email == "ada@example.com"
+
+
+def test_a_held_order_gets_its_codes_when_it_is_approved(send, make_connection, photo):
+    send(make_connection("woocommerce", hold_hours=0), make_order())
+    order = Order.objects.get()
+    assert not order.codes().exists()
+
+    approve(order, actor="Bo")
+    process_due()
+
+    assert order.codes().count() == 2
+
+
+def test_a_hold_ends_by_the_clock(send, make_connection, photo, work):
+    send(make_connection("woocommerce", hold_hours=2), make_order())
+    order = Order.objects.get()
+    assert order.held_until
+    assert timedelta(hours=1.9) < order.held_until - timezone.now() <= timedelta(hours=2)
+    work()
+    assert not order.codes().exists()
+
+    Order.objects.update(held_until=timezone.now())
+    order.items.get().fulfillment.__class__.objects.update(due_at=timezone.now())
+    process_due()
+
+    assert order.codes().count() == 2
+
+
+def test_new_keys_do_not_end_a_hold(send, make_connection, photo, work):
+    send(make_connection("woocommerce", hold_hours=0), make_order())
+    work()
+
+    assert not Order.objects.get().codes().exists()
+
+
+@pytest.mark.parametrize(("currency", "total", "stored"), [("JPY", "900", "900"), ("KWD", "1.525", "1.525")])
+def test_currencies_have_their_own_decimals(send, shop, photo, currency, total, stored):
+    order = make_order(currency=currency, line_items=[line(total=total, total_tax="0")], shipping_lines=[])
+    send(shop, order)
+
+    assert Order.objects.get().total() == Decimal(stored)
+
+
+@pytest.mark.parametrize(
+    "number", ["#1001", "id:5", ".", "x" * 80, "a/b", "1 000", "\u200b7"], ids=lambda number: number[:5]
+)
+def test_any_number_becomes_an_order(send, shop, photo, number):
+    send(shop, make_order(number=number))
+
+    assert Order.objects.get().codes().count() == 2
+
+
+def test_test_events_become_test_orders(send, merchant, shop, photo):
+    send(shop, make_order(), later=True)
+    Event.objects.update(is_test=True)
+    process_due()
+
+    assert Order.objects.get().merchant == get_sandbox(merchant)
+    assert not LicenseKey.objects.issued().filter(pool__merchant=merchant).exists()

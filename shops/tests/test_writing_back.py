@@ -1,0 +1,111 @@
+"""Codes are saved in the shop's order once they are all there."""
+
+import json
+
+import pytest
+from django.utils import timezone
+
+from orders.models import Order
+from shops.models import WriteBack
+from shops.tests.factories import make_order
+from shops.writing_back import write_back
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def store(receiver):
+    """A WooCommerce order with meta data."""
+    receiver.meta = []
+
+    def respond(received):
+        if received.method == "PUT":
+            receiver.meta = json.loads(received.body)["meta_data"]
+        return 200, {"Content-Type": "application/json"}, json.dumps({"meta_data": receiver.meta}).encode()
+
+    receiver.respond = respond
+    return receiver
+
+
+@pytest.fixture
+def shop(make_connection, store):
+    values = {"store": f"http://127.0.0.1:{store.port}", "consumer_key": "ck_1", "consumer_secret": "cs_1"}
+    return make_connection("woocommerce", values=values, writes_back=True)
+
+
+def try_again():
+    WriteBack.objects.update(due_at=timezone.now())
+    write_back(WriteBack.objects.get().pk)
+
+
+def test_the_codes_and_a_note_are_saved_in_the_order(send, store, shop, make_product):
+    make_product(sku="PHOTO-PRO")
+    send(shop, make_order())
+    write_back(WriteBack.objects.get().pk)
+
+    order = Order.objects.get()
+    codes = "\n".join(code.code for code in order.codes())
+    assert {entry["key"]: entry["value"] for entry in store.meta} == {
+        "_keywell_codes": codes,
+        "_keywell_order_url": order.url,
+    }
+    note = store.received[-1]
+    assert note.path == "/wp-json/wc/v3/orders/727/notes" and codes in json.loads(note.body)["note"]
+    assert WriteBack.objects.get().ended_at
+
+
+def test_it_waits_until_the_order_has_all_codes(send, store, shop, make_product):
+    make_product(keys=1, sku="PHOTO-PRO")
+    send(shop, make_order())
+    write_back(WriteBack.objects.get().pk)
+
+    assert not store.received
+    row = WriteBack.objects.get()
+    assert row.due_at and row.reason == "The order doesn’t have all its codes yet."
+
+
+def test_once_written_nothing_is_written_again(send, store, shop, make_product):
+    make_product(sku="PHOTO-PRO")
+    send(shop, make_order())
+    write_back(WriteBack.objects.get().pk)
+    before = len(store.received)
+    try_again()
+
+    assert [received.method for received in store.received[before:]] == ["GET"]
+
+
+def test_a_failing_shop_is_asked_again(send, store, shop, make_product):
+    make_product(sku="PHOTO-PRO")
+    store.respond = lambda received: (500,)
+    send(shop, make_order())
+    write_back(WriteBack.objects.get().pk)
+
+    assert WriteBack.objects.get().due_at
+
+
+def test_a_refunded_order_is_not_written(send, store, shop, make_product):
+    make_product(sku="PHOTO-PRO")
+    send(shop, make_order())
+    send(shop, make_order(status="refunded"))
+    write_back(WriteBack.objects.get().pk)
+
+    assert not store.received
+
+
+def test_the_log_holds_no_codes(send, store, shop, make_product, merchant):
+    make_product(sku="PHOTO-PRO")
+    send(shop, make_order())
+    write_back(WriteBack.objects.get().pk)
+
+    codes = [code.code for code in Order.objects.get().codes()]
+    rows = merchant.outgoing_requests.all()
+    assert rows.count() == 3
+    assert not [row for row in rows if any(code in row.sent + row.answer + row.url for code in codes)]
+
+
+def test_connections_that_do_not_ask_for_it_write_nothing(send, make_connection, make_product):
+    make_product(sku="PHOTO-PRO")
+    send(make_connection("woocommerce"), make_order())
+
+    assert not WriteBack.objects.exists()
+    assert Order.objects.exists()

@@ -19,6 +19,9 @@ from shops.reading import Node, read_json, split_name
 PERIODS = {"monthly": "P1M", "quarterly": "P3M", "biannually": "P6M", "yearly": "P1Y", "every_two_years": "P2Y"}
 # Prices are in US cents, whatever currency the product is offered in.
 CURRENCY, SYMBOL = "USD", "$"
+# What can happen to a sale, and how much of it is left.
+CHANGES = ("refunded", "partially_refunded", "disputed")
+STATE = (*CHANGES, "dispute_won", "amount_refundable_in_currency")
 
 
 class Gumroad(Kind):
@@ -85,9 +88,11 @@ class Gumroad(Kind):
         page = self._get(f"sales?{urlencode(query)}")
         events, sales = [], {}
         for sale in page["sales"]:
-            body = json.dumps({"sale_id": sale["id"].needed(), "resource_name": "sale.fetched"}).encode()
-            events.append(Received(digest(sale.encode()), "sale.fetched", body, _is_test(sale)))
-            if not any(sale[name].flag() for name in ("refunded", "partially_refunded", "disputed")):
+            # As in a ping, and what can change about a sale, so that each state is one event.
+            state = {name: sale[name].value for name in STATE}
+            body = json.dumps({"sale_id": sale["id"].needed(), "resource_name": "sale.fetched"} | state).encode()
+            events.append(Received(digest(body), "sale.fetched", body, _is_test(sale)))
+            if not any(sale[name].flag() for name in CHANGES):
                 sales[events[-1].key] = sale["id"].text()
         return Missed(events, page["next_page_key"].text() or None, sales)
 

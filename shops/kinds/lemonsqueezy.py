@@ -113,7 +113,7 @@ class LemonSqueezy(Kind):
         return bool(self.option("api_key") and self.option("store_id"))
 
     def list_missed(self, since: datetime, cursor: Any) -> Missed:
-        """List orders and then invoices, each from the newest to those before the time. The cursor has list and page."""
+        """List orders, then invoices, the newest first, until they are older. The cursor is the list and its page."""
         kind, number = cursor or [ORDERS, 1]
         query = {"filter[store_id]": self.option("store_id"), "page[number]": number, "page[size]": PAGE_SIZE}
         page = list(self._get(f"{kind}?{urlencode(query)}")["data"])

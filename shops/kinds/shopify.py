@@ -45,12 +45,12 @@ class Shopify(Kind):
     steps = (
         _("In the Shopify admin, open *Settings → Notifications → Webhooks* and click *Create webhook*."),
         _("Choose the event *Order payment* and the format *JSON*, paste the URL, and save."),
-        _("Do the same for the event *Refund create* and, with Shopify Payments, for *Dispute create* and *update*."),
+        _("Do the same for *Refund create* and, with Shopify Payments, for *Dispute create* and *Dispute update*."),
         _("Copy the signing secret, which the page shows below the webhooks, to us."),
     )
     while_down = _(
-        "Shopify repeats a webhook eight times within four hours. Enter an access token, so that we can fetch orders of"
-        " longer outages."
+        "Shopify repeats a webhook eight times within four hours. Enter an access token, so that we can fetch the"
+        " orders that we missed in longer outages."
     )
 
     def verify(self, incoming):

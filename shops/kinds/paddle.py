@@ -86,7 +86,7 @@ class Paddle(Kind):
         if transaction["status"].text() not in {"completed", "paid"}:
             raise Unusable(Cause.UNPAID, gettext("The customer hasn’t paid yet."), (reference,))
         known = self._fetch(transaction, event)
-        custom, currency = _read_custom(transaction), transaction["currency_code"].currency()
+        custom, currency = transaction["custom_data"].texts(), transaction["currency_code"].currency()
         first_name, last_name = split_name(known["customer"]["name"].text())
         return Sale(
             references=(reference,),
@@ -154,7 +154,7 @@ def _read_line(line: Node, price: Node, subscription: str, currency: str) -> Lin
     cycle = price["billing_cycle"]
     return Line(
         reference=line["id"].text(),
-        ids=tuple(dict.fromkeys(filter(None, (*names, _read_custom(price).get("sku", ""))))),
+        ids=tuple(dict.fromkeys(filter(None, (*names, price["custom_data"]["sku"].text())))),
         name=line["product"]["name"].text() or price.first("name", "description"),
         quantity=line["quantity"].integer(1),
         total=line["totals"]["total"].minor(currency, 0),
@@ -188,11 +188,3 @@ def _read_refund(adjustment: Node, sale: tuple[str, ...]) -> Refund:
     currency = adjustment["currency_code"].currency()
     amount = None if adjustment["type"].text() == "full" else adjustment["totals"]["total"].minor(currency)
     return Refund(sale, adjustment["id"].needed(), amount, currency)
-
-
-def _read_custom(item: Node) -> dict[str, str]:
-    """Texts that the merchant attached to a transaction or price."""
-    values = item["custom_data"].value
-    if not isinstance(values, dict):
-        return {}
-    return {str(name): Node(value).text() for name, value in values.items() if isinstance(value, str | int)}

@@ -107,7 +107,7 @@ class Stripe(Kind):
             company=customer["business_name"].text(),
             country=customer["address"]["country"].text(),
             language=session["locale"].text(),
-            parameters=_metadata(session),
+            parameters=session["metadata"].texts(),
         )
 
     def _read_lines(self, session: Node, reference: str, currency: str, event: Event) -> list[Line]:
@@ -148,7 +148,7 @@ class Stripe(Kind):
             first_name=first_name,
             last_name=last_name,
             country=invoice["customer_address"]["country"].text(),
-            parameters=_metadata(details) | _metadata(invoice),
+            parameters=details["metadata"].texts() | invoice["metadata"].texts(),
         )
 
     def _was_made_elsewhere(self, subscription: str, event: Event) -> bool:
@@ -302,8 +302,3 @@ def _span(period: Node) -> str:
     if days >= 360 and years:
         return f"P{years}Y"
     return f"P{months}M" if days >= 27 and months else f"P{days}D" if days >= 1 else ""
-
-
-def _metadata(item: Node) -> dict[str, str]:
-    values = item["metadata"].value
-    return {str(name): Node(text).text() for name, text in values.items()} if isinstance(values, dict) else {}

@@ -166,7 +166,7 @@ def api(receiver, signer, monkeypatch):
     signer.url = api.url + CERTIFICATE
     monkeypatch.setattr(paypal, "_keys", {})
     monkeypatch.setattr(KINDS["paypal"], "hosts", {"live": api.url, "sandbox": f"{api.url}/sandbox"})
-    pattern = KINDS["paypal"].certificates.pattern.replace(r"https://api(-m)?(\.sandbox)?\.paypal\.com", api.url)
+    pattern = paypal.PayPal.certificates.pattern.replace(r"https://api(-m)?(\.sandbox)?\.paypal\.com", api.url)
     monkeypatch.setattr(KINDS["paypal"], "certificates", paypal.re.compile(pattern))
     api.answers |= {
         CERTIFICATE: signer.certificate,
@@ -379,7 +379,7 @@ def test_a_certificate_elsewhere_is_not_fetched(shop, signer, monkeypatch, recei
 
 
 def test_paypals_certificates_are_known():
-    known = KINDS["paypal"].certificates
+    known = paypal.PayPal.certificates
     for host in ("api.paypal.com", "api.sandbox.paypal.com", "api-m.paypal.com"):
         assert known.fullmatch(f"https://{host}{CERTIFICATE}")
 

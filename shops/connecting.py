@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from merchants.models import CheckoutPage, Merchant
 from shops.kinds import KINDS
+from shops.kinds.answering import Answering
 from shops.models import Connection
 
 
@@ -24,7 +25,8 @@ def connect(
 ) -> Connection:
     """Create a connection of a live merchant. `values` are the kind's options, by name.
 
-    Orders come from a checkout page of the connection's own, so that its delivery can be switched off apart.
+    Orders come from a checkout page of the connection's own, so that its delivery can be switched off apart. It is off
+    if the shop asks for licenses, because it shows them itself.
     """
     brand = KINDS[kind]
     connection = Connection(
@@ -32,7 +34,10 @@ def connect(
     )
     connection.secret = secret or (Connection.make_secret() if brand.makes_secret else "")
     connection.checkout_page = CheckoutPage.objects.create(
-        merchant=merchant, code=_free_code(merchant, kind), name=connection.name
+        merchant=merchant,
+        code=_free_code(merchant, kind),
+        name=connection.name,
+        delivery_allowed=not issubclass(brand, Answering),
     )
     set_values(connection, values or {})
     connection.save()

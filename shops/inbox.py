@@ -11,7 +11,10 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
+from shops.answers import answer
+from shops.changes import Unusable
 from shops.kinds import KINDS
+from shops.kinds.answering import Answering
 from shops.kinds.base import Incoming, Kind, Received, Rejected
 from shops.models import MAX_ID, Connection, Event
 from work import sql
@@ -41,23 +44,36 @@ def receive(request: HttpRequest, token: str) -> HttpResponse:
     connection = Connection.find(token)
     if connection is None or connection.kind not in KINDS:
         raise Http404
-    if request.method != "POST":
+    kind = KINDS[connection.kind](connection)
+    if request.method != "POST" and not (request.method == "GET" and request.GET and kind.takes_queries):
         # Some shops check that the URL exists before they save it.
         return HttpResponse("This is the address to which a shop sends its sales, as POST requests.\n", "text/plain")
     if connection.disabled_at:
         return refuse("The connection is switched off.", 403)
     try:
-        incoming = Incoming(request.headers, read_body(request, settings.API_BODY_LIMIT))
+        incoming = Incoming(request.headers, read_content(request))
     except BodyTooLong as error:
         return refuse(str(error.detail), 413)
-    kind = KINDS[connection.kind](connection)
     try:
         events = kind.receive(incoming)
     except Rejected as error:
         note_rejection(connection, str(error))
         return refuse(str(error), error.status)
+    except Unusable as error:  # signed, but nothing names the event
+        note_rejection(connection, str(error))
+        return refuse(str(error), 400)
+    if isinstance(kind, Answering) and any(map(kind.wants_license, events)):
+        store(kind, events[:1], nudge=False)
+        return answer(kind, events[0])
     store(kind, events[:MAX_EVENTS])
     return kind.acknowledge(events[:MAX_EVENTS])
+
+
+def read_content(request: HttpRequest) -> bytes:
+    """Return the body, of a GET request the query. Raises BodyTooLong."""
+    if request.method == "GET":
+        return request.META["QUERY_STRING"].encode("latin-1")
+    return read_body(request, settings.API_BODY_LIMIT)
 
 
 def refuse(reason: str, status: int) -> HttpResponse:
@@ -71,8 +87,8 @@ def note_rejection(connection: Connection, reason: str) -> None:
     Connection.objects.filter(due, pk=connection.pk).update(rejected_at=Now(), rejected_because=reason[:200])
 
 
-def store(kind: Kind, events: list[Received]) -> int:
-    """Store events that are new, and queue their tasks. Return how many are."""
+def store(kind: Kind, events: list[Received], *, nudge: bool = True) -> int:
+    """Store events that are new, and queue their tasks or leave that to the sweep. Return how many are."""
     connection = kind.connection
     column = Event._meta.get_field("body")
     rows = [
@@ -86,7 +102,7 @@ def store(kind: Kind, events: list[Received]) -> int:
         for event in events
     ]
     stored = sql.run(STORE, connection=connection.pk, request=current_request_id(), events=rows) if rows else []
-    for row in stored:
+    for row in stored if nudge else ():
         event = Event(pk=row.id, fetches=row.fetches)
         transaction.on_commit(event._publish, robust=True)
     return len(stored)

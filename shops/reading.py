@@ -65,7 +65,7 @@ class Node:
         """A text or number as text, without what PostgreSQL can't store. Raises Unusable."""
         if self.value is None:
             return default
-        if isinstance(self.value, bool) or not isinstance(self.value, str | int | float):
+        if not is_text(self.value):
             raise self.wrong(gettext("{field} isn’t a text."))
         return UNSTORABLE.sub("", str(self.value))[:MAX_TEXT].strip() or default
 
@@ -78,6 +78,11 @@ class Node:
     def first(self, *names: str) -> str:
         """The first of these fields that isn't empty, as text."""
         return next(filter(None, (self[name].text() for name in names)), "")
+
+    def texts(self) -> dict[str, str]:
+        """The fields that are texts or numbers, by name. Others are left out."""
+        fields = self.value.items() if isinstance(self.value, dict) else ()
+        return {str(name): Node(value).text() for name, value in fields if is_text(value)}
 
     def integer(self, default: int | None = None) -> int:
         text = self.text()
@@ -124,6 +129,10 @@ class Node:
     def flag(self) -> bool:
         """True for true, 1, "true", "1", "yes" and "on"."""
         return str(self.value).lower() in {"true", "1", "yes", "on"}
+
+
+def is_text(value: Any) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
 
 
 def read_json(body: bytes) -> Node:

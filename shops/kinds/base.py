@@ -100,6 +100,8 @@ class Kind:
     steps: tuple[str | Promise, ...] = ()
     # What the shop does while we don't answer, and what that means.
     while_down: str | Promise = ""
+    # Whether GET requests are for it, too. Their query is read like a body.
+    takes_queries = False
     # Headers that are stored with an event, because its body doesn't say them.
     topic_header = ""
 
@@ -184,11 +186,7 @@ class Kind:
         """Raise Rejected unless one of the given texts is the HMAC of the content. `form` is hex or base64."""
         texts = [given] if isinstance(given, str) else list(given)
         encode = ENCODERS[form]
-        right = [encode(hmac.digest(secret, content, algorithm)) for secret in self.secrets()]
-        # Compares all, so that the time doesn't tell which one was nearly right.
-        found = [hmac.compare_digest(text.strip().encode(), one) for text in texts[:MAX_SIGNATURES] for one in right]
-        if not any(found):
-            raise Rejected(gettext("The signature is wrong. Does the signing secret match?"))
+        compare(texts, [encode(hmac.digest(secret, content, algorithm)) for secret in self.secrets()])
 
     def ask(
         self, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"", event: Event | None = None
@@ -222,6 +220,14 @@ ENCODERS = {
 }
 
 
+def compare(given: Sequence[str], right: Sequence[bytes]) -> None:
+    """Raise Rejected unless one of the given texts is a right one."""
+    # Compares all, so that the time doesn't tell which one was nearly right.
+    found = [hmac.compare_digest(text.strip().encode(), one) for text in given[:MAX_SIGNATURES] for one in right]
+    if not any(found):
+        raise Rejected(gettext("The signature is wrong. Does the signing secret match?"))
+
+
 def read_answer(answer: Answer) -> Node:
     """Return the JSON in the answer of a shop's API. Raises Failure to be retried, or Unusable."""
     status = answer.status_code
@@ -242,8 +248,13 @@ def digest(content: bytes) -> str:
 
 def read_form(body: bytes) -> dict[str, str]:
     """Parse a posted form; of a repeated field, the last value. Raises Malformed."""
+    return dict(read_pairs(body))
+
+
+def read_pairs(body: bytes) -> list[tuple[str, str]]:
+    """Parse a posted form to its fields in order. Raises Malformed."""
     try:
-        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=1000))
+        return parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=1000)
     except ValueError as error:
         raise Malformed(gettext("The request isn’t a form in UTF-8.")) from error
 

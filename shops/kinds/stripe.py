@@ -1,19 +1,23 @@
 """Stripe: Checkout, Payment Links and invoices. https://docs.stripe.com/webhooks and /checkout/fulfillment."""
 
+from collections.abc import Iterator
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from orders.money import DECIMALS as ISO_DECIMALS
 from shops.changes import Approved, Cause, Change, Line, Refund, Restored, Sale, Unusable, make_period, subscribe
 from shops.kinds.base import Incoming, Kind, Missed, Option, Received, check_time, irrelevant, parse_body
 from shops.models import Event
 from shops.reading import Node, read_json, split_name
 
 SALES = {"checkout.session.completed", "checkout.session.async_payment_succeeded"}
-RENEWALS = {"subscription_cycle", "subscription_update"}
+# Why Stripe made an invoice that is a sale. The Checkout Session usually reports the first one of a subscription.
+FIRST, RENEWALS = "subscription_create", {"subscription_cycle", "manual"}
 TOPICS = [
     *sorted(SALES),
     "invoice.paid",
@@ -24,6 +28,10 @@ TOPICS = [
     "review.closed",
 ]
 MAX_PAGES = 10
+# Answers have this shape, whatever the account's version. Events have the version of their endpoint.
+VERSION = "2025-03-31.basil"
+# Stripe's minor units differ from ISO 4217 for these. https://docs.stripe.com/currencies#special-cases
+DECIMALS = ISO_DECIMALS | {"ISK": 2, "UGX": 2, "MGA": 0}
 
 
 class Stripe(Kind):
@@ -39,7 +47,10 @@ class Stripe(Kind):
     )
     steps = (
         _("In the Stripe Dashboard, open *Developers → Webhooks* and click *Add destination*."),
-        _("Choose the events {topics}."),
+        _(
+            "Choose the events checkout.session.completed, checkout.session.async_payment_succeeded, invoice.paid,"
+            " refund.created, refund.updated, charge.dispute.created, charge.dispute.closed and review.closed."
+        ),
         _("Paste the URL as *Endpoint URL*, save, and copy the *Signing secret* (whsec_…) to us."),
         _("Under *API keys*, create a restricted key that may read Checkout Sessions, Invoices and Events."),
     )
@@ -56,7 +67,7 @@ class Stripe(Kind):
         return _received(parse_body(incoming.body), incoming.body)
 
     def asks(self, received: Received) -> bool:
-        return received.topic in SALES
+        return received.topic in SALES | {"invoice.paid"} and bool(self.option("api_key"))
 
     def translate(self, event):
         document = read_json(bytes(event.body))
@@ -64,27 +75,28 @@ class Stripe(Kind):
         if topic in SALES:
             return [self._read_session(item, document["created"].moment(), event)]
         if topic == "invoice.paid":
-            return [_read_invoice(item)]
+            return [self._read_invoice(item, event)]
         if topic in {"refund.created", "refund.updated"}:
             return [_read_refund(item)]
-        if topic == "charge.dispute.created":
-            return [Refund(_payment(item), item["id"].needed(), **_money(item, "amount"))]
-        if topic == "charge.dispute.closed" and item["status"].text() == "won":
-            return [Restored(_payment(item), document["created"].moment())]
+        if topic == "charge.refunded":
+            return list(_read_charge(item))
+        if topic in {"charge.dispute.created", "charge.dispute.closed"}:
+            return [_read_dispute(item, topic, document["created"].moment())]
         if topic == "review.closed" and item["reason"].text() == "approved":
             return [Approved(_payment(item))]
         raise irrelevant(topic)
 
     def _read_session(self, session: Node, paid_at: datetime, event: Event) -> Sale:
-        reference = session["id"].needed()
-        payment, invoice = session["payment_intent"].text(), session["invoice"].text()
-        references = tuple(filter(None, (reference, payment, invoice)))
+        if session["mode"].text() == "setup":
+            raise irrelevant("Checkout Session without a sale")
+        reference, invoice = session["id"].needed(), session["invoice"].text()
+        references = tuple(filter(None, (reference, session["payment_intent"].text(), invoice)))
         if session["payment_status"].text() not in {"paid", "no_payment_required"}:
             raise Unusable(Cause.UNPAID, gettext("The customer hasn’t paid yet."), references)
         currency, customer = session["currency"].currency(), session["customer_details"]
         first_name, last_name = split_name(customer["name"].text())
         return Sale(
-            references=references,
+            references=(*references, *self._find_payments(invoice, event)),
             number=session.first("payment_intent", "invoice", "id"),
             paid_at=paid_at,
             currency=currency,
@@ -95,7 +107,7 @@ class Stripe(Kind):
             company=customer["business_name"].text(),
             country=customer["address"]["country"].text(),
             language=session["locale"].text(),
-            parameters=_metadata(session),
+            parameters=session["metadata"].texts(),
         )
 
     def _read_lines(self, session: Node, reference: str, currency: str, event: Event) -> list[Line]:
@@ -108,11 +120,58 @@ class Stripe(Kind):
                 ids=_ids(line["price"]),
                 name=line["description"].text(),
                 quantity=line["quantity"].integer(1),
-                total=line["amount_total"].minor(currency, 0),
+                total=_amount(line["amount_total"], currency),
                 subscription=subscribe(subscription, _period(line["price"]["recurring"])),
             )
             for line in self._list(f"/v1/checkout/sessions/{quote(reference, safe='')}/line_items", {}, event)
         ]
+
+    def _read_invoice(self, invoice: Node, event: Event) -> Sale:
+        reference, reason = invoice["id"].needed(), invoice["billing_reason"].text()
+        details = invoice["parent"]["subscription_details"]
+        subscription = invoice["subscription"].text() or details["subscription"].text()
+        if reason not in RENEWALS and not (reason == FIRST and self._was_made_elsewhere(subscription, event)):
+            raise irrelevant(f"invoice.paid ({reason})")
+        currency = invoice["currency"].currency()
+        first_name, last_name = split_name(invoice["customer_name"].text())
+        references = (reference, invoice["payment_intent"].text(), invoice["charge"].text())
+        payments = () if invoice["payment_intent"] else self._find_payments(reference, event)
+        return Sale(
+            references=tuple(filter(None, (*references, *payments))),
+            number=invoice.first("number", "id"),
+            paid_at=(invoice["status_transitions"]["paid_at"] or invoice["created"]).moment(),
+            currency=currency,
+            lines=tuple(
+                _read_invoice_line(line, subscription, currency) for line in self._read_all(invoice, reference, event)
+            ),
+            email=invoice["customer_email"].text(),
+            first_name=first_name,
+            last_name=last_name,
+            country=invoice["customer_address"]["country"].text(),
+            parameters=details["metadata"].texts() | invoice["metadata"].texts(),
+        )
+
+    def _was_made_elsewhere(self, subscription: str, event: Event) -> bool:
+        """Whether the subscription wasn't sold by Checkout, whose session would report its first payment."""
+        if not self.option("api_key"):
+            return False
+        return not self._list("/v1/checkout/sessions", {"subscription": subscription}, event)
+
+    def _read_all(self, invoice: Node, reference: str, event: Event) -> list[Node]:
+        """All lines of an invoice. Events have only the first ones of a long invoice."""
+        lines = invoice["lines"]
+        if not lines["has_more"].flag():
+            return list(lines["data"])
+        if not self.option("api_key"):
+            raise Unusable(Cause.ACCESS, gettext("The invoice is long. Enter an API key, so that we can read it."))
+        return self._list(f"/v1/invoices/{quote(reference, safe='')}/lines", {}, event)
+
+    def _find_payments(self, invoice: str, event: Event) -> tuple[str, ...]:
+        """The payments of an invoice, which refunds name. Events don't have them since 2025."""
+        if not invoice or not self.option("api_key"):
+            return ()
+        entries = self._list("/v1/invoice_payments", {"invoice": invoice}, event)
+        return tuple(name for entry in entries for name in _payment(entry["payment"], invoice))
 
     def _list(self, path: str, query: dict[str, Any], event: Event | None = None) -> list[Node]:
         """All entries of a list of the API."""
@@ -126,7 +185,7 @@ class Stripe(Kind):
         raise Unusable(Cause.INVALID, gettext("The sale has too many lines."))
 
     def _get(self, path: str, event: Event | None = None) -> Node:
-        headers = {"Authorization": f"Bearer {self.option('api_key')}"}
+        headers = {"Authorization": f"Bearer {self.option('api_key')}", "Stripe-Version": VERSION}
         return self.ask("GET", self.api + path, headers=headers, event=event)
 
     # Catching up
@@ -156,61 +215,72 @@ def _read_whole(session: Node, reference: str, currency: str) -> Line:
         reference=reference,
         ids=tuple(filter(None, names)),
         quantity=1,
-        total=session["amount_total"].minor(currency, 0),
+        total=_amount(session["amount_total"], currency),
     )
 
 
-def _read_invoice(invoice: Node) -> Sale:
-    reason = invoice["billing_reason"].text()
-    if reason not in RENEWALS | {"manual"}:
-        # The Checkout Session reports the first payment of a subscription.
-        raise irrelevant(f"invoice.paid ({reason})")
-    currency = invoice["currency"].currency()
-    first_name, last_name = split_name(invoice["customer_name"].text())
-    references = (invoice["id"].needed(), invoice["payment_intent"].text(), invoice["charge"].text())
-    subscription = invoice.first("subscription") or invoice["parent"]["subscription_details"]["subscription"].text()
-    return Sale(
-        references=tuple(filter(None, references)),
-        number=invoice.first("number", "id"),
-        paid_at=(invoice["status_transitions"]["paid_at"] or invoice["created"]).moment(),
-        currency=currency,
-        lines=tuple(
-            Line(
-                reference=line["id"].needed(),
-                ids=_ids(line["price"]) or _ids(line["pricing"]["price_details"]),
-                name=line["description"].text(),
-                quantity=line["quantity"].integer(1),
-                total=line["amount"].minor(currency, 0) + _taxes(line, currency),
-                subscription=subscribe(subscription, _period(line["price"]["recurring"]) or _span(line["period"])),
-            )
-            for line in invoice["lines"]["data"]
-        ),
-        email=invoice["customer_email"].text(),
-        first_name=first_name,
-        last_name=last_name,
-        country=invoice["customer_address"]["country"].text(),
-        parameters=_metadata(invoice),
+def _read_invoice_line(line: Node, subscription: str, currency: str) -> Line:
+    """An invoice's line, in the shape before or since version 2025-03-31."""
+    discounts = (_amount(discount["amount"], currency) for discount in line["discount_amounts"])
+    return Line(
+        reference=line["id"].needed(),
+        ids=_ids(line["pricing"]["price_details"]) or _ids(line["price"]),
+        name=line["description"].text(),
+        quantity=line["quantity"].integer(1),
+        total=_amount(line["amount"], currency) - sum(discounts) + sum(_exclusive_taxes(line, currency)),
+        subscription=subscribe(subscription, _period(line["price"]["recurring"]) or _span(line["period"])),
     )
+
+
+def _exclusive_taxes(line: Node, currency: str) -> list[Decimal]:
+    if line["taxes"]:
+        found = [tax for tax in line["taxes"] if tax["tax_behavior"].text() == "exclusive"]
+    else:
+        found = [tax for tax in line["tax_amounts"] if tax["inclusive"].value is False]
+    return [_amount(tax["amount"], currency) for tax in found]
 
 
 def _read_refund(refund: Node) -> Change:
     if refund["status"].text() not in {"succeeded", "pending"}:
         raise irrelevant("refund that failed")
-    return Refund(_payment(refund), refund["id"].needed(), **_money(refund, "amount"))
+    return Refund(_payment(refund), refund["id"].needed(), **_money(refund))
 
 
-def _payment(item: Node) -> tuple[str, ...]:
-    return tuple(filter(None, (item["payment_intent"].text(), item["charge"].text()))) or (item["id"].needed(),)
+def _read_charge(charge: Node) -> Iterator[Refund]:
+    """Refunds in an event for endpoints that don't get refund.created, with the same references."""
+    payment = _payment(charge, charge["id"].needed())
+    if charge["refunded"].flag():
+        yield Refund(payment, "")
+        return
+    refunds = list(charge["refunds"]["data"])
+    if not refunds:
+        raise Unusable(Cause.INVALID, gettext("Add the event refund.created, which says how much was paid back."))
+    yield from (Refund(payment, refund["id"].needed(), **_money(refund)) for refund in refunds)
 
 
-def _money(item: Node, name: str) -> dict[str, Any]:
+def _read_dispute(dispute: Node, topic: str, moment: datetime) -> Change:
+    status = dispute["status"].text()
+    if topic == "charge.dispute.closed" and status == "won":
+        return Restored(_payment(dispute), moment)
+    # A warning is a bank's question. No money has moved.
+    if topic == "charge.dispute.created" and not status.startswith("warning"):
+        return Refund(_payment(dispute), dispute["id"].needed(), **_money(dispute))
+    raise irrelevant(f"{topic} ({status})")
+
+
+def _payment(item: Node, otherwise: str = "") -> tuple[str, ...]:
+    """The payment and the charge that an object names, by which sales are found."""
+    found = tuple(filter(None, (item["payment_intent"].text(), item["charge"].text(), otherwise)))
+    return found or (item["id"].needed(),)
+
+
+def _money(item: Node) -> dict[str, Any]:
     currency = item["currency"].currency()
-    return {"amount": item[name].minor(currency), "currency": currency}
+    return {"amount": Decimal(item["amount"].integer()).scaleb(-DECIMALS[currency]), "currency": currency}
 
 
-def _taxes(line: Node, currency: str) -> Any:
-    exclusive = [tax for tax in line["taxes"] if tax["tax_behavior"].text() == "exclusive"]
-    return sum((tax["amount"].minor(currency, 0) for tax in exclusive), start=Node(0).minor(currency))
+def _amount(node: Node, currency: str) -> Decimal:
+    return Decimal(node.integer(0)).scaleb(-DECIMALS[currency])
 
 
 def _ids(price: Node) -> tuple[str, ...]:
@@ -232,8 +302,3 @@ def _span(period: Node) -> str:
     if days >= 360 and years:
         return f"P{years}Y"
     return f"P{months}M" if days >= 27 and months else f"P{days}D" if days >= 1 else ""
-
-
-def _metadata(item: Node) -> dict[str, str]:
-    values = item["metadata"].value
-    return {str(name): Node(text).text() for name, text in values.items()} if isinstance(values, dict) else {}

@@ -1,0 +1,58 @@
+"""Another Keywell, or a shop like it: the other side of our own requests to web services (docs/web-services.md)."""
+
+from decimal import Decimal
+
+from django.utils.translation import gettext_lazy as _
+
+from shops.changes import Change, subscribe
+from shops.kinds.answering import NO_CURRENCY, Answering, make_sale, parse_form
+from shops.kinds.base import Incoming, Received, digest
+from shops.kinds.standard_webhooks import StandardWebhooks
+from shops.models import Event
+from shops.reading import Node, read_json
+
+
+class NoventiqRequest(Answering, StandardWebhooks):
+    code, name = "noventiq_request", _("Noventiq, Softline and Keywell (ask for licenses)")
+    makes_secret = False
+    takes_queries = True
+    steps = (
+        _("In the shop, add a web service for licenses and enter the URL. POST with a form or JSON works, and GET."),
+        _("Send the parameters with their own names: at least Order, Item, Unit, ID and Quantity."),
+        _("Let it read the whole answer, with a code in each line. Copy its signing secret (whsec_…) to us."),
+    )
+    while_down = _("The shop asks again for a day.")
+
+    def read(self, incoming: Incoming) -> Received:
+        # The header isn't signed, but the first request with this id decides, and only the shop can send that.
+        is_test = incoming.headers.get("Keywell-Test", "").lower() == "true"
+        return Received(self._message(incoming), "license", incoming.body, is_test)
+
+    def translate(self, event: Event) -> list[Change]:
+        request = read_json(bytes(event.body)) if bytes(event.body).lstrip()[:1] == b"{" else parse_form(event)
+        unit, currency = request["Unit"].text(), request["Currency"]
+        return [
+            make_sale(
+                event,
+                reference=event.key,
+                number=_make_number(request, event),
+                ids=[request["ID"].needed()],
+                quantity=request["Quantity"].integer(1),
+                # The sum is of all units. If each has its own request, the first one counts.
+                total=request["Order_sum"].amount(Decimal(0)) if unit.split(",")[0] in {"", "1"} else Decimal(0),
+                currency=currency.currency() if currency else NO_CURRENCY,
+                subscription=subscribe(request["Subscription_ID"].text(), request["Subscription_period"].text()),
+                email=request["Email"].text(),
+                first_name=request["First_name"].text(),
+                last_name=request["Last_name"].text(),
+                company=request["Company"].text(),
+                country=request["Country"].text(),
+                language=request["Language"].text(),
+            )
+        ]
+
+
+def _make_number(request: Node, event: Event) -> str:
+    """The order's number. Without the number of the unit, only the request's id tells units apart."""
+    unit = request["Unit"].text().replace(",", ".") or digest(event.key.encode())[:6]
+    return "-".join(filter(None, (request["Order"].needed(), request["Item"].text(), unit)))

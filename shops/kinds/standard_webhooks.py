@@ -1,0 +1,102 @@
+"""Your own shop: the body of our payments API, sent as a webhook that is signed following Standard Webhooks.
+
+https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+"""
+
+from base64 import b64decode
+
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from outbound.signatures import base_string
+from shops.changes import Change, Line, Refund, Restored, Sale
+from shops.kinds.base import Incoming, Kind, Malformed, Received, Rejected, check_time, irrelevant, parse_body
+from shops.models import MAX_ID, Event
+from shops.reading import Node, read_json
+
+PAID, REFUNDED = "order.paid", "order.refunded"
+CUSTOMER = ("email", "first_name", "last_name", "company", "country")
+
+
+class StandardWebhooks(Kind):
+    code, name = "standard_webhooks", _("Your own shop (Standard Webhooks)")
+    makes_secret = True
+    steps = (
+        _("Send a POST request to the URL when an order is paid or refunded."),
+        _("Its body is what our payments API accepts, and *type*: *order.paid* or *order.refunded*."),
+        _("Sign it with the secret, using a library from standardwebhooks.com, and repeat it until we answer 200."),
+    )
+    while_down = _("Your shop decides. Repeat a webhook with the same *webhook-id* until we answer 200.")
+
+    def verify(self, incoming):
+        name, seconds = self._message(incoming), incoming.headers.get("webhook-timestamp", "")
+        check_time(seconds)
+        given = [text[3:] for text in incoming.headers.get("webhook-signature", "").split() if text.startswith("v1,")]
+        self.check_signature(given, base_string(name, int(seconds), incoming.body), form="base64")
+
+    def secrets(self) -> list[bytes]:
+        try:
+            return [b64decode(secret.removeprefix(b"whsec_"), validate=True) for secret in super().secrets()]
+        except ValueError as error:
+            raise Rejected(gettext("The signing secret must be whsec_ and base64.")) from error
+
+    def read(self, incoming: Incoming) -> Received:
+        document = parse_body(incoming.body)
+        topic = document["type"].value
+        is_test = _content(document)["test"].flag()
+        return Received(self._message(incoming), topic if isinstance(topic, str) else "", incoming.body, is_test)
+
+    def _message(self, incoming: Incoming) -> str:
+        """The signed id of the message, which repetitions share."""
+        name = incoming.headers.get("webhook-id", "")
+        if not name.isprintable() or not 1 <= len(name) <= MAX_ID or name != name.strip():
+            raise Malformed(gettext("The request has no valid webhook-id."))
+        return name
+
+    def translate(self, event: Event) -> list[Change]:
+        document = read_json(bytes(event.body))
+        topic, content = document["type"].text(), _content(document)
+        if topic == PAID:
+            return _read_payment(content)
+        if topic == REFUNDED:
+            return [_read_refund(content)]
+        raise irrelevant(topic)
+
+
+def _content(document: Node) -> Node:
+    """The specification recommends to put the content into `data`. Beside the type is fine as well."""
+    return document["data"] if isinstance(document["data"].value, dict) else document
+
+
+def _read_payment(payment: Node) -> list[Change]:
+    references, customer = (payment["order"].needed(),), payment["customer"]
+    sale = Sale(
+        references=references,
+        number=references[0],
+        paid_at=payment["paid_at"].moment(),
+        currency=payment["currency"].currency(),
+        lines=tuple(_read_item(item) for item in payment["items"]),
+        language=payment["language"].text(),
+        parameters=payment["additional_parameters"].texts(),
+        **{name: customer[name].text() for name in CUSTOMER},
+    )
+    undone = payment["reinstated_at"]
+    return [sale, Restored(references, undone.moment())] if undone else [sale]
+
+
+def _read_item(item: Node) -> Line:
+    product, subscription = item["product"].text(), item["subscription"].value
+    return Line(
+        reference=item["item"].needed(),
+        ids=(product,) if product else (),
+        name=product,
+        quantity=item["quantity"].integer(),
+        total=item["total_price"].amount(),
+        subscription=subscription if isinstance(subscription, dict) and subscription else None,
+    )
+
+
+def _read_refund(refund: Node) -> Refund:
+    currency = refund["currency"].currency() if refund["currency"] else ""
+    amount = refund["amount"].amount() if refund["amount"] else None
+    return Refund((refund["order"].needed(),), refund["reference"].text(), amount, currency)

@@ -69,6 +69,10 @@ class Node:
             raise self.wrong(gettext("{field} isn’t a text."))
         return UNSTORABLE.sub("", str(self.value))[:MAX_TEXT].strip() or default
 
+    def label(self) -> str:
+        """The text, or nothing if it isn't one. For what is read before the event is stored, which can't fail."""
+        return UNSTORABLE.sub("", self.value)[:MAX_TEXT].strip() if isinstance(self.value, str) else ""
+
     def needed(self) -> str:
         """The text, which must not be empty. Raises Unusable."""
         if text := self.text():

@@ -94,9 +94,9 @@ class FastSpring(Kind):
 
 
 def _read_events(events: list[Any]) -> list[Received]:
-    """The events that can be told apart."""
+    """The events that have a valid id."""
     return [
-        Received(key, str(event.get("type", "")), Node(event).encode(), event.get("live") is False)
+        Received(key, Node(event)["type"].label(), Node(event).encode(), event.get("live") is False)
         for event in events
         if isinstance(event, dict) and isinstance(key := event.get("id"), str) and key.strip() and key.isprintable()
     ]

@@ -54,9 +54,8 @@ class Gumroad(Kind):
         is_json = incoming.content_type == "application/json"
         ping = parse_body(incoming.body) if is_json else Node(read_form(incoming.body))
         fields = {name: ping[name].value for name in ("sale_id", "resource_name")}
-        topic = fields["resource_name"] if isinstance(fields["resource_name"], str) else "sale"
-        body = json.dumps(fields).encode()
-        return Received(digest(incoming.body), topic or "sale", body, ping["test"].flag())
+        topic = ping["resource_name"].label() or "sale"
+        return Received(digest(incoming.body), topic, json.dumps(fields).encode(), ping["test"].flag())
 
     def asks(self, received: Received) -> bool:
         return True

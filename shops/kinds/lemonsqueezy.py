@@ -16,13 +16,14 @@ from work.attempts import Failure
 PAGE_SIZE = 50
 PAID = {"paid", "partial_refund"}
 UNDONE = {"refunded", "fraudulent"}
+INITIAL = "initial"  # the first payment of a subscription
 # Types of objects, and the prefix of their ids in our references. Both have ids of their own.
 ORDERS, INVOICES = "orders", "subscription-invoices"
 PREFIXES = {ORDERS: "order", INVOICES: "invoice"}
 
 
 class LemonSqueezy(Kind):
-    code, name = "lemonsqueezy", "Lemon Squeezy"
+    code, name = "lemonsqueezy", _("Lemon Squeezy")
     api = "https://api.lemonsqueezy.com"
     options = (
         Option("api_key", _("API key"), _("For subscriptions and for fetching missed orders."), is_secret=True),
@@ -57,7 +58,7 @@ class LemonSqueezy(Kind):
         kind, attributes = data["type"].text(), data["attributes"]
         if kind not in PREFIXES:
             raise irrelevant(document["meta"]["event_name"].text() or kind)
-        if kind == INVOICES and attributes["billing_reason"].text() == "initial":
+        if kind == INVOICES and attributes["billing_reason"].value == INITIAL:
             raise Irrelevant(gettext("The order reports the first payment of a subscription."))
         references, status = (f"{PREFIXES[kind]} {data['id'].needed()}",), attributes["status"].text()
         if status in UNDONE:
@@ -117,14 +118,15 @@ class LemonSqueezy(Kind):
         kind, number = cursor or [ORDERS, 1]
         query = {"filter[store_id]": self.option("store_id"), "page[number]": number, "page[size]": PAGE_SIZE}
         page = list(self._get(f"{kind}?{urlencode(query)}")["data"])
-        rows = [row for row in page if row["attributes"]["created_at"].moment() >= since]
+        recent = [row for row in page if row["attributes"]["created_at"].moment() >= since]
+        rows = [row for row in recent if _is_useful(row["attributes"])]
         events = [_wrap(row) for row in rows]
         sales = {
             event.key: f"{PREFIXES[kind]} {row['id'].text()}"
             for event, row in zip(events, rows, strict=True)
             if not row["attributes"]["refunded_amount"].integer(0)
         }
-        if len(rows) == PAGE_SIZE:
+        if len(recent) == PAGE_SIZE:
             return Missed(events, [kind, number + 1], sales)
         return Missed(events, [INVOICES, 1] if kind == ORDERS else None, sales)
 
@@ -132,8 +134,11 @@ class LemonSqueezy(Kind):
 def _received(document: Node, body: bytes) -> Received:
     meta = document["meta"]
     is_test = meta["test_mode"].flag() or document["data"]["attributes"]["test_mode"].flag()
-    topic = meta["event_name"].value
-    return Received(digest(body), topic if isinstance(topic, str) else "", body, is_test)
+    return Received(digest(body), meta["event_name"].label(), body, is_test)
+
+
+def _is_useful(attributes: Node) -> bool:
+    return attributes["status"].value in PAID | UNDONE and attributes["billing_reason"].value != INITIAL
 
 
 def _wrap(row: Node) -> Received:

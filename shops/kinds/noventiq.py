@@ -20,7 +20,7 @@ WHOLE_ORDER = "1-of-1"
 
 
 class Noventiq(Kind):
-    code, name = "noventiq", "Noventiq Checkout"
+    code, name = "noventiq", _("Noventiq Checkout")
     secret_label = _("Secret key")
     steps = (
         _("In the Noventiq Checkout control panel, open the webhooks of your account and add the URL."),
@@ -47,8 +47,7 @@ class Noventiq(Kind):
             raise Rejected(gettext("The signature is wrong. Does the signing secret match?"))
 
     def read(self, incoming: Incoming) -> Received:
-        topic = parse_body(incoming.body)["event"].value
-        return Received(digest(incoming.body), topic if isinstance(topic, str) else "", incoming.body)
+        return Received(digest(incoming.body), parse_body(incoming.body)["event"].label(), incoming.body)
 
     def translate(self, event: Event) -> list[Change]:
         document = read_json(bytes(event.body))

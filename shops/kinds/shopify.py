@@ -138,12 +138,11 @@ class Shopify(Kind):
         query = {"status": "any", "updated_at_min": since.isoformat(), "limit": PAGE_SIZE, "since_id": cursor or 0}
         url = f"{self.option('store').rstrip('/')}/admin/api/{API_VERSION}/orders.json?{urlencode(query)}"
         page = list(self.ask("GET", url, headers={"X-Shopify-Access-Token": self.option("access_token")})["orders"])
-        events, sales = [], {}
-        for order in page:
-            if order["financial_status"].value in PAID:
-                events.append(_received(order, order.encode()))
-            if not order["refunds"]:
-                sales[digest(order.encode())] = order["id"].text()
+        paid = [order for order in page if order["financial_status"].value in PAID]
+        events = [_received(order, order.encode()) for order in paid]
+        sales = {
+            event.key: order["id"].text() for event, order in zip(events, paid, strict=True) if not order["refunds"]
+        }
         return Missed(events, page[-1]["id"].needed() if len(page) == PAGE_SIZE else None, sales)
 
 
@@ -180,7 +179,7 @@ def _total(line: Node, quantity: int, order: Node, currency: str) -> Decimal:
 def _read_shipping(order: Node, currency: str) -> list[Line]:
     return [
         Line(
-            reference=f"shipping {line['id'].text()}",
+            reference=f"shipping-{line['id'].text()}",
             ids=(),
             name=line["title"].text(),
             quantity=1,
@@ -214,8 +213,8 @@ def _read_refund(refund: Node, references: tuple[str, ...]) -> Refund:
 def _read_dispute(dispute: Node) -> Refund | Restored:
     references = (dispute["order_id"].needed(),)
     if dispute["status"].value == "won":
-        moments = (dispute[name] for name in ("finalized_on", "evidence_sent_on", "initiated_at"))
-        return Restored(references, next(filter(None, moments), dispute["finalized_on"]).moment())
+        ended = dispute["finalized_on"] or dispute["evidence_sent_on"] or dispute["initiated_at"]
+        return Restored(references, ended.moment())
     if dispute["type"].value == "inquiry":
         raise Irrelevant(gettext("The bank only asks. No money went back."))
-    return Refund(references, f"dispute {dispute['id'].needed()}")
+    return Refund(references, f"dispute-{dispute['id'].needed()}")

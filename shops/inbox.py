@@ -12,10 +12,10 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
 from shops.answers import answer
-from shops.changes import Unusable
+from shops.changes import Parked
 from shops.kinds import KINDS
 from shops.kinds.answering import Answering
-from shops.kinds.base import Incoming, Kind, Received, Rejected
+from shops.kinds.base import Incoming, Received, Rejected, ShopKind
 from shops.models import MAX_ID, Connection, Event
 from work import sql
 from work.bodies import BodyTooLong, read_body
@@ -59,7 +59,7 @@ def receive(request: HttpRequest, token: str) -> HttpResponse:
     except Rejected as error:
         note_rejection(connection, str(error))
         return refuse(str(error), error.status)
-    except Unusable as error:  # signed, but nothing names the event
+    except Parked as error:  # signed, but nothing names the event
         note_rejection(connection, str(error))
         return refuse(str(error), 400)
     if isinstance(kind, Answering) and any(map(kind.wants_license, events)):
@@ -87,7 +87,7 @@ def note_rejection(connection: Connection, reason: str) -> None:
     Connection.objects.filter(due, pk=connection.pk).update(rejected_at=Now(), rejected_because=reason[:200])
 
 
-def store(kind: Kind, events: list[Received], *, nudge: bool = True) -> int:
+def store(kind: ShopKind, events: list[Received], *, nudge: bool = True) -> int:
     """Store events that are new, and queue their tasks or leave that to the sweep. Return how many are."""
     connection = kind.connection
     column = Event._meta.get_field("body")

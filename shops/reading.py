@@ -11,7 +11,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext
 
 from orders.money import DECIMALS
-from shops.changes import Cause, Unusable
+from shops.changes import Cause, Parked
 
 MAX_TEXT = 1000
 # Amounts beyond these can't be stored.
@@ -58,11 +58,11 @@ class Node:
         """The value as JSON, always the same."""
         return json.dumps(self.value, sort_keys=True, separators=(",", ":")).encode()
 
-    def wrong(self, message: str) -> Unusable:
-        return Unusable(Cause.INVALID, message.format(field=self.path or gettext("The event")))
+    def wrong(self, message: str) -> Parked:
+        return Parked(Cause.INVALID, message.format(field=self.path or gettext("The event")))
 
     def text(self, default: str = "") -> str:
-        """A text or number as text, without what PostgreSQL can't store. Raises Unusable."""
+        """A text or number as text, without what PostgreSQL can't store. Raises Parked."""
         if self.value is None:
             return default
         if not is_text(self.value):
@@ -74,7 +74,7 @@ class Node:
         return UNSTORABLE.sub("", self.value)[:MAX_TEXT].strip() if isinstance(self.value, str) else ""
 
     def needed(self) -> str:
-        """The text, which must not be empty. Raises Unusable."""
+        """The text, which must not be empty. Raises Parked."""
         if text := self.text():
             return text
         raise self.wrong(gettext("{field} is missing."))
@@ -140,11 +140,11 @@ def is_text(value: Any) -> bool:
 
 
 def read_json(body: bytes) -> Node:
-    """Parse a sender's JSON. Raises Unusable."""
+    """Parse a sender's JSON. Raises Parked."""
     try:
         return Node(json.loads(body, parse_constant=_refuse))
     except (ValueError, RecursionError) as error:
-        raise Unusable(Cause.INVALID, gettext("The event isn’t JSON.")) from error
+        raise Parked(Cause.INVALID, gettext("The event isn’t JSON.")) from error
 
 
 def _refuse(constant: str) -> None:

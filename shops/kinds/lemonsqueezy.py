@@ -7,8 +7,8 @@ from urllib.parse import quote, urlencode
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from shops.changes import Cause, Change, Irrelevant, Line, Refund, Sale, Unusable, make_period, subscribe
-from shops.kinds.base import Incoming, Kind, Missed, Option, Received, digest, irrelevant, parse_body
+from shops.changes import Cause, Change, Irrelevant, Line, Parked, Refunded, Sale, make_period, subscribe
+from shops.kinds.base import Incoming, Missed, Option, Received, ShopKind, digest, irrelevant, parse_body
 from shops.models import Event
 from shops.reading import Node, read_json, split_name
 from work.attempts import Failure
@@ -22,7 +22,7 @@ ORDERS, INVOICES = "orders", "subscription-invoices"
 PREFIXES = {ORDERS: "order", INVOICES: "invoice"}
 
 
-class LemonSqueezy(Kind):
+class LemonSqueezy(ShopKind):
     code, name = "lemonsqueezy", _("Lemon Squeezy")
     api = "https://api.lemonsqueezy.com"
     options = (
@@ -62,13 +62,13 @@ class LemonSqueezy(Kind):
             raise Irrelevant(gettext("The order reports the first payment of a subscription."))
         references, status = (f"{PREFIXES[kind]} {data['id'].needed()}",), attributes["status"].text()
         if status in UNDONE:
-            return [Refund(references, "")]
+            return [Refunded(references, "")]
         if status not in PAID:
-            raise Unusable(Cause.UNPAID, gettext("The payment is “{status}”.").format(status=status), references)
+            raise Parked(Cause.UNPAID, gettext("The payment is “{status}”.").format(status=status), references)
         line = self._read_order_line(data, event) if kind == ORDERS else self._read_renewed_line(data, event)
         sale = _read_sale(document, references, line)
         refunded = attributes["refunded_amount"].minor(sale.currency, 0)
-        return [sale, Refund(references, "", refunded, sale.currency, is_sum=True)] if refunded else [sale]
+        return [sale, Refunded(references, "", refunded, sale.currency, is_sum=True)] if refunded else [sale]
 
     def _read_order_line(self, order: Node, event: Event) -> Line:
         """An order has one item in practice, and Lemon Squeezy reports only the first one."""
@@ -91,7 +91,7 @@ class LemonSqueezy(Kind):
         reference = invoice["attributes"]["subscription_id"].needed()
         if not self.option("api_key"):
             text = gettext("Enter an API key: Lemon Squeezy reports renewals without their product.")
-            raise Unusable(Cause.ACCESS, text)
+            raise Parked(Cause.ACCESS, text)
         subscription = self._get(f"subscriptions/{quote(reference, safe='')}", event)["data"]["attributes"]
         item = subscription["first_subscription_item"]
         terms = subscribe(reference, self._ask_period(item["price_id"].text(), event))

@@ -12,8 +12,8 @@ from urllib.parse import urlencode
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from shops.changes import Cause, Change, Irrelevant, Line, Refund, Restored, Sale, Unusable, make_period, subscribe
-from shops.kinds.base import Incoming, Kind, Missed, Option, Received, digest, irrelevant, parse_body
+from shops.changes import Cause, Change, Irrelevant, Line, Parked, Refunded, Restored, Sale, make_period, subscribe
+from shops.kinds.base import Incoming, Missed, Option, Received, ShopKind, digest, irrelevant, parse_body
 from shops.models import Event
 from shops.reading import Node, read_json
 
@@ -24,7 +24,7 @@ ORDER, REFUND, DISPUTE = "orders", "refunds/create", "disputes"
 PERIOD_IN_NAME = re.compile(r"(?:(\d{1,3})[ -]?)?(day|week|month|year)", re.IGNORECASE)
 
 
-class Shopify(Kind):
+class Shopify(ShopKind):
     code, name = "shopify", "Shopify"
     options = (
         Option("store", _("Address of the store"), _("Such as https://example.myshopify.com. For missed orders.")),
@@ -45,7 +45,7 @@ class Shopify(Kind):
     steps = (
         _("In the Shopify admin, open *Settings → Notifications → Webhooks* and click *Create webhook*."),
         _("Choose the event *Order payment* and the format *JSON*, paste the URL, and save."),
-        _("Do the same for *Refund create* and, with Shopify Payments, for *Dispute create* and *Dispute update*."),
+        _("Do the same for *Refunded create* and, with Shopify Payments, for *Dispute create* and *Dispute update*."),
         _("Copy the signing secret, which the page shows below the webhooks, to us."),
     )
     while_down = _(
@@ -75,10 +75,10 @@ class Shopify(Kind):
         if status == "voided":
             raise Irrelevant(gettext("The payment was voided."))
         if status not in PAID:
-            raise Unusable(Cause.UNPAID, gettext("The payment is “{status}”.").format(status=status), references)
+            raise Parked(Cause.UNPAID, gettext("The payment is “{status}”.").format(status=status), references)
         refunds = [_read_refund(refund, references) for refund in order["refunds"] if _paid_back(refund)]
         if status == "refunded":
-            return [*refunds, Refund(references, "")]
+            return [*refunds, Refunded(references, "")]
         if not order["cancelled_at"]:
             return [self._read_sale(order, references), *refunds]
         if refunds:
@@ -202,19 +202,19 @@ def _paid_back(refund: Node) -> list[Node]:
     ]
 
 
-def _read_refund(refund: Node, references: tuple[str, ...]) -> Refund:
+def _read_refund(refund: Node, references: tuple[str, ...]) -> Refunded:
     payments = _paid_back(refund)
     if not payments:
         raise Irrelevant(gettext("No money went back."))
     amount = sum((payment["amount"].amount() for payment in payments), start=Decimal(0))
-    return Refund(references, refund["id"].needed(), amount, payments[0]["currency"].currency())
+    return Refunded(references, refund["id"].needed(), amount, payments[0]["currency"].currency())
 
 
-def _read_dispute(dispute: Node) -> Refund | Restored:
+def _read_dispute(dispute: Node) -> Refunded | Restored:
     references = (dispute["order_id"].needed(),)
     if dispute["status"].value == "won":
         ended = dispute["finalized_on"] or dispute["evidence_sent_on"] or dispute["initiated_at"]
         return Restored(references, ended.moment())
     if dispute["type"].value == "inquiry":
         raise Irrelevant(gettext("The bank only asks. No money went back."))
-    return Refund(references, f"dispute-{dispute['id'].needed()}")
+    return Refunded(references, f"dispute-{dispute['id'].needed()}")

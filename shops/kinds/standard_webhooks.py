@@ -9,15 +9,15 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from outbound.signatures import base_string
-from shops.changes import Change, Line, Refund, Restored, Sale
-from shops.kinds.base import Incoming, Kind, Malformed, Received, Rejected, check_time, irrelevant, parse_body
+from shops.changes import Change, Line, Refunded, Restored, Sale
+from shops.kinds.base import Incoming, Malformed, Received, Rejected, ShopKind, check_time, irrelevant, parse_body
 from shops.models import MAX_ID, Event
 from shops.reading import Node, read_json
 
 PAID, REFUNDED = "order.paid", "order.refunded"
 
 
-class StandardWebhooks(Kind):
+class StandardWebhooks(ShopKind):
     code, name = "standard_webhooks", _("Your own shop (Standard Webhooks)")
     makes_secret = True
     steps = (
@@ -101,7 +101,7 @@ def _read_item(item: Node) -> Line:
     )
 
 
-def _read_refund(refund: Node) -> Refund:
+def _read_refund(refund: Node) -> Refunded:
     currency = refund["currency"].currency() if refund["currency"] else ""
     amount = refund["amount"].amount() if refund["amount"] else None
-    return Refund((refund["order"].needed(),), refund["reference"].text(), amount, currency)
+    return Refunded((refund["order"].needed(),), refund["reference"].text(), amount, currency)

@@ -137,7 +137,7 @@ def test_another_worker_that_has_the_event_is_waited_for(shop, ask, photo, monke
 
 
 def test_no_task_competes_with_the_request(shop, ask, photo, monkeypatch):
-    queued = []
+    queued: list[str] = []
     monkeypatch.setattr(Event, "_publish", queued.append)
     ask(shop)
 

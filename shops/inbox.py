@@ -11,6 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
+from outbound.encodings import storable
 from shops.answers import answer
 from shops.changes import Parked
 from shops.kinds import KINDS
@@ -91,16 +92,12 @@ def store(kind: ShopKind, events: list[Received], *, nudge: bool = True) -> int:
     """Store events that are new, and queue their tasks or leave that to the sweep. Return how many are."""
     connection = kind.connection
     column = Event._meta.get_field("body")
-    rows = [
-        {
-            "key": event.key[:MAX_ID],
-            "topic": event.topic[:100],
-            "body": "\\x" + column.seal(event.body, column.place((connection.pk, event.key[:MAX_ID]))).hex(),
-            "is_test": event.is_test,
-            "fetches": kind.asks(event),
-        }
-        for event in events
-    ]
+    rows = []
+    for event in events:
+        key = storable(event.key)[:MAX_ID]
+        body = column.seal(event.body, column.place((connection.pk, key)))
+        row = {"key": key, "topic": storable(event.topic)[:100], "body": f"\\x{body.hex()}"}
+        rows.append(row | {"is_test": event.is_test, "fetches": kind.asks(event)})
     stored = sql.run(STORE, connection=connection.pk, request=current_request_id(), events=rows) if rows else []
     for row in stored if nudge else ():
         event = Event(pk=row.id, fetches=row.fetches)

@@ -74,8 +74,8 @@ class Generic(ShopKind):
         _path("event", _("ShopKind of event"), "event"),
         Option("refund_events", _("Events that are refunds"), initial="refund, refunded, order.refunded, chargeback"),
         Option("other_events", _("Events to ignore"), initial="cancelled, canceled"),
-        _path("refund", _("Refund: its number"), "refund"),
-        _path("amount", _("Refund: amount"), "amount", _("If it is missing, everything was refunded.")),
+        _path("refund", _("Refunded: its number"), "refund"),
+        _path("amount", _("Refunded: amount"), "amount", _("If it is missing, everything was refunded.")),
         _path("test", _("Test event"), "test"),
     )
     steps: tuple[str | Promise, ...] = (

@@ -196,7 +196,7 @@ def test_a_partial_return_is_recorded_once(shop, photo):
 
 def test_a_return_before_its_order_takes_effect_after_it(shop, photo):
     send(shop, make_event("return.created", make_return()))
-    assert Event.objects.get().cause == "no sale"
+    assert Event.objects.get().cause == "no_sale"
 
     send(shop, make_event())
     process_due()

@@ -206,7 +206,7 @@ def test_a_sale_that_is_refunded_by_now_gets_nothing(shop, photo, gumroad):
     gumroad(make_sale(refunded=True))
     send(shop)
 
-    assert Event.objects.get().cause == "no sale"
+    assert Event.objects.get().cause == "no_sale"
     assert not Order.objects.exists()
 
 

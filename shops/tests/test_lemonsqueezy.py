@@ -194,7 +194,7 @@ def test_a_full_refund_puts_the_keys_into_quarantine(shop, photo, status):
 
 def test_a_refund_before_its_sale_takes_effect_after_it(shop, photo):
     send(shop, make_order("order_refunded", status="refunded", refunded_amount=5950))
-    assert Event.objects.get().cause == "no sale"
+    assert Event.objects.get().cause == "no_sale"
 
     send(shop, make_order())
     process_due()

@@ -151,7 +151,7 @@ def test_a_returned_product_leaves_the_other_products_of_its_order(shop, photo, 
 
 def test_a_return_before_the_payment_takes_effect_after_it(shop, photo):
     send(shop, make_webhook("product.returned"))
-    assert Event.objects.get().cause == "no sale"
+    assert Event.objects.get().cause == "no_sale"
 
     send(shop, make_webhook())
     process_due()

@@ -190,7 +190,7 @@ def test_a_partial_refund_is_recorded_once(shop, photo):
 
 def test_a_refund_before_its_sale_takes_effect_after_it(shop, photo):
     send(shop, make_refund(), topic="refunds/create")
-    assert Event.objects.get().cause == "no sale"
+    assert Event.objects.get().cause == "no_sale"
 
     send(shop, make_order())
     process_due()

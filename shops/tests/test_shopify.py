@@ -179,6 +179,14 @@ def test_a_full_refund_puts_the_keys_into_quarantine(shop, photo):
     assert LicenseKey.objects.filter(withdrawn_because="refunded").count() == 2
 
 
+@pytest.mark.parametrize("refunds", [[], [make_refund("20.00"), make_refund("39.50", id=2)]])
+def test_an_order_that_is_refunded_by_now_is_refunded_in_full(shop, photo, refunds):
+    send(shop, make_order())
+    send(shop, make_order(financial_status="refunded", refunds=refunds), topic="orders/updated")
+
+    assert Order.objects.get().status == "deleted"
+
+
 def test_a_partial_refund_is_recorded_once(shop, photo):
     send(shop, make_order())
     send(shop, make_refund("20.00"), topic="refunds/create")

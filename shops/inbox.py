@@ -17,7 +17,7 @@ from shops.changes import Parked
 from shops.kinds import KINDS
 from shops.kinds.answering import Answering
 from shops.kinds.base import Incoming, Received, Rejected, ShopKind
-from shops.models import MAX_ID, Connection, Event
+from shops.models import Connection, Event
 from work import sql
 from work.bodies import BodyTooLong, read_body
 from work.request_ids import current_request_id
@@ -94,9 +94,8 @@ def store(kind: ShopKind, events: list[Received], *, nudge: bool = True) -> int:
     column = Event._meta.get_field("body")
     rows = []
     for event in events:
-        key = storable(event.key)[:MAX_ID]
-        body = column.seal(event.body, column.place((connection.pk, key)))
-        row = {"key": key, "topic": storable(event.topic)[:100], "body": f"\\x{body.hex()}"}
+        body = column.seal(event.body, column.place((connection.pk, event.stored_key)))
+        row = {"key": event.stored_key, "topic": storable(event.topic)[:100], "body": f"\\x{body.hex()}"}
         rows.append(row | {"is_test": event.is_test, "fetches": kind.asks(event)})
     stored = sql.run(STORE, connection=connection.pk, request=current_request_id(), events=rows) if rows else []
     for row in stored if nudge else ():

@@ -19,9 +19,10 @@ from django.utils.translation import gettext_lazy as _
 
 from orders.models import Order
 from outbound.address_guard import OutgoingRequestError
+from outbound.encodings import storable
 from outbound.outgoing_requests import Answer, call
 from shops.changes import Cause, Change, Irrelevant, Parked
-from shops.models import Connection, Event
+from shops.models import MAX_ID, Connection, Event
 from shops.reading import Node, read_json
 from work.attempts import Failure
 
@@ -61,6 +62,10 @@ class Received:
     topic: str
     body: bytes
     is_test: bool = False
+
+    @property
+    def stored_key(self) -> str:
+        return storable(self.key)[:MAX_ID]
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,8 @@ class Paddle(Kind):
         page = self._get("/transactions", query | ({"after": cursor} if cursor else {}))
         transactions = list(page["data"])
         events = [self._make_event(transaction) for transaction in transactions]
-        sales = {event.key: node["id"].needed() for event, node in zip(events, transactions, strict=True)}
+        pairs = zip(events, transactions, strict=True)
+        sales = {event.key: node["id"].needed() for event, node in pairs if not node["adjustments"]}
         has_more = transactions and page["meta"]["pagination"]["has_more"].flag()
         return Missed(events, transactions[-1]["id"].needed() if has_more else None, sales)
 

@@ -8,7 +8,7 @@ from django.utils.translation import gettext
 from orders.models import ActivationCode, Order, OrderItem
 from shops.kinds.answering import Answering
 from shops.kinds.base import Received
-from shops.models import MAX_ID, Event
+from shops.models import Event
 from shops.processing import process
 
 
@@ -18,7 +18,7 @@ class NoLicense(Exception):
 
 def answer(kind: Answering, received: Received) -> HttpResponse:
     """Process a stored event unless that was done or a worker has it, and answer with the codes of its order."""
-    events = Event.objects.filter(connection=kind.connection, key=received.key[:MAX_ID])
+    events = Event.objects.filter(connection=kind.connection, key=received.stored_key)
     process(events.get().pk)
     try:
         return kind.write(hand_over(events.select_related("order").get()))

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from django.db.models import F
 from django.db.models.functions import Now
 
-from shops.changes import Unusable
+from shops.changes import Parked
 from shops.inbox import store
 from shops.kinds import KINDS
 from shops.kinds.base import Missed
@@ -31,7 +31,7 @@ class CatchUpPolicy(Policy[CatchUp]):
         kind = KINDS[row.connection.kind](row.connection)
         try:
             page = kind.list_missed(row.since, row.cursor)
-        except Unusable as problem:
+        except Parked as problem:
             raise Failure(str(problem), permanent=True) from problem
         found = store(kind, _leave_out_known(row.connection, page))
         if page.cursor is None:

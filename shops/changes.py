@@ -17,13 +17,13 @@ class Cause(models.TextChoices):
     UNMAPPED = "unmapped", _("unknown product")
     NO_ADDRESS = "address", _("no e-mail address")
     UNPAID = "unpaid", _("not paid yet")
-    NO_SALE = "no sale", _("sale not reported yet")
+    NO_SALE = "no_sale", _("sale not reported yet")
     ACCESS = "access", _("no access to the shop’s API")
     INVALID = "invalid", _("invalid content")
     REFUSED = "refused", _("refused by the order")
 
 
-class Unusable(Exception):
+class Parked(Exception):
     """The event can't be used yet. The message is for the merchant. `waits_for` are external ids that may come."""
 
     def __init__(self, cause: Cause, message: str, waits_for: Sequence[str] = ()):
@@ -84,7 +84,7 @@ class Sale:
 
 
 @dataclass(frozen=True)
-class Refund:
+class Refunded:
     """Money that went back: `amount`, or everything that is left. `reference` is the shop's id of the refund."""
 
     references: tuple[str, ...]
@@ -109,4 +109,4 @@ class Approved:
     references: tuple[str, ...]
 
 
-Change = Sale | Refund | Restored | Approved
+Change = Sale | Refunded | Restored | Approved

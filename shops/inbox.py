@@ -11,12 +11,13 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
+from outbound.encodings import storable
 from shops.answers import answer
-from shops.changes import Unusable
+from shops.changes import Parked
 from shops.kinds import KINDS
 from shops.kinds.answering import Answering
-from shops.kinds.base import Incoming, Kind, Received, Rejected
-from shops.models import MAX_ID, Connection, Event
+from shops.kinds.base import Incoming, Received, Rejected, ShopKind
+from shops.models import Connection, Event
 from work import sql
 from work.bodies import BodyTooLong, read_body
 from work.request_ids import current_request_id
@@ -59,7 +60,7 @@ def receive(request: HttpRequest, token: str) -> HttpResponse:
     except Rejected as error:
         note_rejection(connection, str(error))
         return refuse(str(error), error.status)
-    except Unusable as error:  # signed, but nothing names the event
+    except Parked as error:  # signed, but nothing names the event
         note_rejection(connection, str(error))
         return refuse(str(error), 400)
     if isinstance(kind, Answering) and any(map(kind.wants_license, events)):
@@ -87,20 +88,15 @@ def note_rejection(connection: Connection, reason: str) -> None:
     Connection.objects.filter(due, pk=connection.pk).update(rejected_at=Now(), rejected_because=reason[:200])
 
 
-def store(kind: Kind, events: list[Received], *, nudge: bool = True) -> int:
+def store(kind: ShopKind, events: list[Received], *, nudge: bool = True) -> int:
     """Store events that are new, and queue their tasks or leave that to the sweep. Return how many are."""
     connection = kind.connection
     column = Event._meta.get_field("body")
-    rows = [
-        {
-            "key": event.key[:MAX_ID],
-            "topic": event.topic[:100],
-            "body": "\\x" + column.seal(event.body, column.place((connection.pk, event.key[:MAX_ID]))).hex(),
-            "is_test": event.is_test,
-            "fetches": kind.asks(event),
-        }
-        for event in events
-    ]
+    rows = []
+    for event in events:
+        body = column.seal(event.body, column.place((connection.pk, event.stored_key)))
+        row = {"key": event.stored_key, "topic": storable(event.topic)[:100], "body": f"\\x{body.hex()}"}
+        rows.append(row | {"is_test": event.is_test, "fetches": kind.asks(event)})
     stored = sql.run(STORE, connection=connection.pk, request=current_request_id(), events=rows) if rows else []
     for row in stored if nudge else ():
         event = Event(pk=row.id, fetches=row.fetches)

@@ -5,7 +5,7 @@ from typing import Any
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from shops.changes import Cause, Irrelevant, Unusable
+from shops.changes import Cause, Irrelevant, Parked
 from shops.kinds import KINDS
 from shops.models import Connection, Event
 from shops.sales import Outcome, UnmappedProducts, apply, find_order, note_products
@@ -31,7 +31,7 @@ class EventPolicy(Policy[Event]):
             outcome = apply(event, changes)
         except Irrelevant as reason:
             event.end(state=State.IGNORED, cause="", waits_for=[], reason=str(reason)[:500])
-        except Unusable as problem:
+        except Parked as problem:
             park(event, problem)
         else:
             finish(event, outcome)
@@ -65,7 +65,7 @@ def finish(event: Event, outcome: Outcome) -> None:
         wake(waiting(event.connection, Cause.UNPAID, references))
 
 
-def park(event: Event, problem: Unusable) -> None:
+def park(event: Event, problem: Parked) -> None:
     """Keep an event for later. Nothing about it is lost."""
     if isinstance(problem, UnmappedProducts):
         note_products(event.connection, problem.products)

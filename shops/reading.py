@@ -8,9 +8,10 @@ from decimal import Decimal
 from typing import Any
 
 from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext
 
 from orders.money import DECIMALS
-from shops.changes import Cause, Unusable
+from shops.changes import Cause, Parked
 
 MAX_TEXT = 1000
 # Amounts beyond these can't be stored.
@@ -46,7 +47,7 @@ class Node:
     def __iter__(self) -> Iterator["Node"]:
         """The values of a list. Null is an empty one."""
         if self.value is not None and not isinstance(self.value, list):
-            raise self.wrong("a list")
+            raise self.wrong(gettext("{field} isn’t a list."))
         return (self[index] for index in range(len(self.value or [])))
 
     def __bool__(self) -> bool:
@@ -57,22 +58,26 @@ class Node:
         """The value as JSON, always the same."""
         return json.dumps(self.value, sort_keys=True, separators=(",", ":")).encode()
 
-    def wrong(self, expected: str) -> Unusable:
-        return Unusable(Cause.INVALID, f"{self.path or 'The event'} isn’t {expected}.")
+    def wrong(self, message: str) -> Parked:
+        return Parked(Cause.INVALID, message.format(field=self.path or gettext("The event")))
 
     def text(self, default: str = "") -> str:
-        """A text or number as text, without what PostgreSQL can't store. Raises Unusable."""
+        """A text or number as text, without what PostgreSQL can't store. Raises Parked."""
         if self.value is None:
             return default
         if not is_text(self.value):
-            raise self.wrong("a text")
+            raise self.wrong(gettext("{field} isn’t a text."))
         return UNSTORABLE.sub("", str(self.value))[:MAX_TEXT].strip() or default
 
+    def label(self) -> str:
+        """The text, or nothing if it isn't one. For what is read before the event is stored, which can't fail."""
+        return UNSTORABLE.sub("", self.value)[:MAX_TEXT].strip() if isinstance(self.value, str) else ""
+
     def needed(self) -> str:
-        """The text, which must not be empty. Raises Unusable."""
+        """The text, which must not be empty. Raises Parked."""
         if text := self.text():
             return text
-        raise Unusable(Cause.INVALID, f"{self.path} is missing.")
+        raise self.wrong(gettext("{field} is missing."))
 
     def first(self, *names: str) -> str:
         """The first of these fields that isn't empty, as text."""
@@ -88,7 +93,7 @@ class Node:
         if not text and default is not None:
             return default
         if not re.fullmatch(r"-?[0-9]{1,12}(\.0+)?", text):
-            raise self.wrong("a whole number")
+            raise self.wrong(gettext("{field} isn’t a whole number."))
         return int(text.partition(".")[0])
 
     def amount(self, default: Decimal | None = None) -> Decimal:
@@ -97,7 +102,7 @@ class Node:
         if not text and default is not None:
             return default
         if not AMOUNT.fullmatch(text):
-            raise self.wrong("an amount")
+            raise self.wrong(gettext("{field} isn’t an amount."))
         return Decimal(text)
 
     def minor(self, currency: str, default: int | None = None) -> Decimal:
@@ -107,7 +112,7 @@ class Node:
     def currency(self) -> str:
         code = self.needed().upper()
         if code not in DECIMALS:
-            raise self.wrong("an ISO 4217 currency code")
+            raise self.wrong(gettext("{field} isn’t an ISO 4217 currency code."))
         return code
 
     def moment(self) -> datetime:
@@ -122,8 +127,8 @@ class Node:
                 moment.astimezone(UTC)
                 return moment
         except (ValueError, OverflowError, OSError) as error:
-            raise self.wrong("a time") from error
-        raise self.wrong("a time")
+            raise self.wrong(gettext("{field} isn’t a time.")) from error
+        raise self.wrong(gettext("{field} isn’t a time."))
 
     def flag(self) -> bool:
         """True for true, 1, "true", "1", "yes" and "on"."""
@@ -135,15 +140,15 @@ def is_text(value: Any) -> bool:
 
 
 def read_json(body: bytes) -> Node:
-    """Parse a sender's JSON. Raises Unusable."""
+    """Parse a sender's JSON. Raises Parked."""
     try:
         return Node(json.loads(body, parse_constant=_refuse))
     except (ValueError, RecursionError) as error:
-        raise Unusable(Cause.INVALID, "The event isn’t JSON.") from error
+        raise Parked(Cause.INVALID, gettext("The event isn’t JSON.")) from error
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} isn’t JSON")
+    raise ValueError(constant)
 
 
 def split_name(name: str) -> tuple[str, str]:

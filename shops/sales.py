@@ -9,7 +9,7 @@ from functools import partial
 from hashlib import sha256
 from typing import Any
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 from django.utils.translation import gettext
 from rest_framework.exceptions import ValidationError
@@ -21,9 +21,9 @@ from merchants.sandbox import get_sandbox
 from merchants.text import remove_invisible
 from orders.models import ID_PREFIX, MAX_OTHER_PRODUCT, Order, OtherItem
 from orders.money import DECIMALS
-from orders.placing import map_items, place_order
+from orders.placing import PaymentConflict, map_items, place_order
 from orders.services import refund, undo_refund
-from shops.changes import Approved, Cause, Change, Irrelevant, Line, Refund, Restored, Sale, Unusable
+from shops.changes import Approved, Cause, Change, Irrelevant, Line, Parked, Refunded, Restored, Sale
 from shops.models import MAX_ID, Connection, Event, ExternalProduct, SaleReference, WriteBack
 from work import sql
 from work.models import database_now
@@ -58,7 +58,7 @@ class Wanted:
 
 
 def apply(event: Event, changes: Iterable[Change]) -> Outcome:
-    """Apply all changes of an event or, with Unusable or Irrelevant, none. Applying them again changes nothing."""
+    """Apply all changes of an event or, with Parked or Irrelevant, none. Applying them again changes nothing."""
     outcome = Outcome()
     with transaction.atomic():
         for change in changes:
@@ -92,7 +92,7 @@ def sell(event: Event, sale: Sale, outcome: Outcome) -> None:
     outcome.order = order
 
 
-class UnmappedProducts(Unusable):
+class UnmappedProducts(Parked):
     def __init__(self, products: dict[str, str]):
         names = ", ".join(name or external for external, name in products.items())
         text = gettext("These products aren’t mapped to yours: {names}.").format(names=names)
@@ -141,33 +141,35 @@ def _place(event: Event, sale: Sale, wanted: list[Wanted]) -> Order:
     held_until = _hold(connection, sale, wanted)
     # A number may be taken by another connection or by a report to the API.
     for number in (payment["order"], f"{payment['order'][:40]}-{connection.pk}"):
-        order, is_new = None, False
-        if not merchant.orders.filter(number=number).exists():
-            order, is_new = place_order(
-                merchant, payment | {"order": number}, actor=str(connection), held_until=held_until
-            )
-        if is_new and order:
-            SaleReference.objects.bulk_create(
-                [
-                    SaleReference(connection=connection, reference=name[:MAX_ID], order=order, is_own=not index)
-                    for index, name in enumerate(dict.fromkeys(sale.references))
-                ]
-            )
-            if connection.writes_back and not event.is_test:
-                WriteBack.objects.create(
-                    connection=connection, order=order, reference=sale.references[0][:MAX_ID]
-                ).nudge()
-            return order
+        with suppress(IntegrityError, PaymentConflict), transaction.atomic():
+            if not merchant.orders.filter(number=number).exists():
+                order, is_new = place_order(
+                    merchant, payment | {"order": number}, actor=str(connection), held_until=held_until
+                )
+                if is_new:
+                    _remember(event, sale, order)
+                    return order
         # Another worker may have placed it for this sale in the meantime.
         if own := find_order(connection, sale.references):
             return own
-    raise Unusable(
+    raise Parked(
         Cause.REFUSED, gettext("Order {number} was already reported by someone else.").format(number=payment["order"])
     )
 
 
+def _remember(event: Event, sale: Sale, order: Order) -> None:
+    """Record what the shop calls the sale. Raises IntegrityError if another worker has placed an order for it."""
+    connection, own = event.connection, sale.references[0][:MAX_ID]
+    names = sorted({name[:MAX_ID] for name in sale.references})
+    SaleReference.objects.bulk_create(
+        [SaleReference(connection=connection, reference=name, order=order, is_own=name == own) for name in names]
+    )
+    if connection.writes_back and not event.is_test:
+        WriteBack.objects.create(connection=connection, order=order, reference=own).nudge()
+
+
 def _validate(event: Event, merchant: Merchant, sale: Sale, wanted: list[Wanted]) -> dict[str, Any]:
-    """Return the sale as a validated payment. Raises Unusable."""
+    """Return the sale as a validated payment. Raises Parked."""
     connection = event.connection
     named = zip(_named(sale.lines), wanted, strict=True)
     items = [item for (line, name), entry in named for item in _items(line, name, entry, sale.currency)]
@@ -193,18 +195,18 @@ def _validate(event: Event, merchant: Merchant, sale: Sale, wanted: list[Wanted]
         raise _explain(error.detail) from error
 
 
-def _explain(detail: Any) -> Unusable:
+def _explain(detail: Any) -> Parked:
     """Sum up why a payment is invalid: the first message with its field."""
     customer = detail.get("customer") if isinstance(detail, dict) else None
     if isinstance(customer, dict) and "email" in customer:
-        return Unusable(Cause.NO_ADDRESS, gettext("The sale has no valid e-mail address. Enter the customer’s."))
+        return Parked(Cause.NO_ADDRESS, gettext("The sale has no valid e-mail address. Enter the customer’s."))
     path = ""
     while isinstance(detail, dict | list) and detail:
         name, detail = next(
             (pair for pair in (detail.items() if isinstance(detail, dict) else enumerate(detail)) if pair[1]), ("", "")
         )
         path = path if isinstance(detail, str) else f"{path}.{name}".lstrip(".")
-    return Unusable(Cause.INVALID, f"{path}: {detail}"[:500])
+    return Parked(Cause.INVALID, f"{path}: {detail}"[:500])
 
 
 def _named(lines: Sequence[Line]) -> Iterable[tuple[Line, str]]:
@@ -271,11 +273,11 @@ def format_amount(amount: Decimal, currency: str) -> str:
 # What comes after a sale
 
 
-def take_back(event: Event, change: Refund, outcome: Outcome) -> None:
+def take_back(event: Event, change: Refunded, outcome: Outcome) -> None:
     outcome.order = order = _needed_order(event, change.references)
     amount = change.amount
     if amount is not None and change.currency and change.currency != order.currency:
-        raise Unusable(
+        raise Parked(
             Cause.REFUSED,
             gettext("The refund is in {other}, the order in {currency}.").format(
                 other=change.currency, currency=order.currency
@@ -312,8 +314,8 @@ def _needed_order(event: Event, references: Sequence[str]) -> Order:
     order = find_order(event.connection, references)
     if order is None:
         text = gettext("The sale that this is about hasn’t been reported.")
-        raise Unusable(Cause.NO_SALE, text, [name[:MAX_ID] for name in references])
+        raise Parked(Cause.NO_SALE, text, [name[:MAX_ID] for name in references])
     return order
 
 
-APPLY: dict[type, Any] = {Sale: sell, Refund: take_back, Restored: restore, Approved: clear}
+APPLY: dict[type, Any] = {Sale: sell, Refunded: take_back, Restored: restore, Approved: clear}

@@ -3,7 +3,7 @@
 from django.utils.translation import gettext
 
 from orders.models import Order, OrderItem
-from shops.changes import Unusable
+from shops.changes import Parked
 from shops.kinds import KINDS
 from shops.models import WriteBack
 from work.attempts import Failure, NotNow, Policy
@@ -23,7 +23,7 @@ class WriteBackPolicy(Policy[WriteBack]):
         kind = KINDS[row.connection.kind](row.connection)
         try:
             kind.write_back(row.reference, order, [code.code for code in order.codes()])
-        except Unusable as problem:
+        except Parked as problem:
             raise Failure(str(problem), permanent=True) from problem
         row.end(reason="")
 

@@ -1,6 +1,6 @@
 """The kinds of shops, in the order in which the portal offers them."""
 
-from shops.kinds.base import Kind
+from shops.kinds.base import ShopKind
 from shops.kinds.fastspring import FastSpring
 from shops.kinds.fastspring_request import FastSpringRequest
 from shops.kinds.generic import Generic, Make, N8n, Zapier
@@ -18,7 +18,7 @@ from shops.kinds.stripe import Stripe
 from shops.kinds.twocheckout import TwoCheckout
 from shops.kinds.woocommerce import WooCommerce
 
-KINDS: dict[str, type[Kind]] = {
+KINDS: dict[str, type[ShopKind]] = {
     kind.code: kind
     for kind in (
         WooCommerce,

@@ -11,7 +11,7 @@ from django.http import HttpResponse
 from django.utils.translation import gettext_lazy as _
 
 from shops.changes import Line, Sale
-from shops.kinds.base import Kind, Received, read_form
+from shops.kinds.base import Received, ShopKind, read_form
 from shops.models import Event
 from shops.reading import Node
 
@@ -21,7 +21,7 @@ NO_CURRENCY = "XXX"  # as in ISO 4217
 RETRY_AFTER = 60  # seconds
 
 
-class Answering(Kind):
+class Answering(ShopKind):
     while_down = _("The shop gets no license, and asks again or tells you.")
 
     def wants_license(self, received: Received) -> bool:

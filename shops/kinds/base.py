@@ -19,9 +19,10 @@ from django.utils.translation import gettext_lazy as _
 
 from orders.models import Order
 from outbound.address_guard import OutgoingRequestError
+from outbound.encodings import storable
 from outbound.outgoing_requests import Answer, call
-from shops.changes import Cause, Change, Irrelevant, Unusable
-from shops.models import Connection, Event
+from shops.changes import Cause, Change, Irrelevant, Parked
+from shops.models import MAX_ID, Connection, Event
 from shops.reading import Node, read_json
 from work.attempts import Failure
 
@@ -62,6 +63,10 @@ class Received:
     body: bytes
     is_test: bool = False
 
+    @property
+    def stored_key(self) -> str:
+        return storable(self.key)[:MAX_ID]
+
 
 @dataclass(frozen=True)
 class Option:
@@ -86,7 +91,7 @@ class Missed:
     sales: Mapping[str, str] = field(default_factory=dict)
 
 
-class Kind:
+class ShopKind:
     """A kind of shop. Its instances belong to a connection."""
 
     code = ""  # stored in connections
@@ -134,7 +139,7 @@ class Kind:
         return False
 
     def translate(self, event: Event) -> Iterable[Change]:
-        """Return what the event changes, always the same. Raises Unusable, Irrelevant or, to be retried, Failure."""
+        """Return what the event changes, always the same. Raises Parked, Irrelevant or, to be retried, Failure."""
         raise NotImplementedError
 
     # Catching up
@@ -156,7 +161,7 @@ class Kind:
         return False
 
     def write_back(self, reference: str, order: Order, codes: Sequence[str]) -> None:
-        """Save an order's codes in the shop's order. Doing it again changes nothing. Raises Failure or Unusable."""
+        """Save an order's codes in the shop's order. Doing it again changes nothing. Raises Failure or Parked."""
         raise NotImplementedError
 
     # Help for kinds
@@ -191,7 +196,7 @@ class Kind:
     def ask(
         self, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"", event: Event | None = None
     ) -> Node:
-        """Send a request to the shop's API and return its JSON. Raises Failure to be retried, or Unusable."""
+        """Send a request to the shop's API and return its JSON. Raises Failure to be retried, or Parked."""
         merchant = self.connection.merchant
         name = f"shop event {event.pk}" if event else f"shop {self.connection.pk}"
         try:
@@ -209,7 +214,7 @@ class Kind:
         except OutgoingRequestError as error:
             if error.temporary:
                 raise Failure(str(error)) from error
-            raise Unusable(Cause.ACCESS, str(error)) from error
+            raise Parked(Cause.ACCESS, str(error)) from error
         return read_answer(answer)
 
 
@@ -229,16 +234,16 @@ def compare(given: Sequence[str], right: Sequence[bytes]) -> None:
 
 
 def read_answer(answer: Answer) -> Node:
-    """Return the JSON in the answer of a shop's API. Raises Failure to be retried, or Unusable."""
+    """Return the JSON in the answer of a shop's API. Raises Failure to be retried, or Parked."""
     status = answer.status_code
     if status in {408, 425, 429} or status >= 500:
         raise Failure(gettext("The shop answered {status}.").format(status=status), pause=answer.retry_after)
     if status in {401, 403}:
-        raise Unusable(Cause.ACCESS, gettext("The shop answered {status}. Check the API key.").format(status=status))
+        raise Parked(Cause.ACCESS, gettext("The shop answered {status}. Check the API key.").format(status=status))
     if not 200 <= status < 300:
-        raise Unusable(Cause.ACCESS, gettext("The shop answered {status}.").format(status=status))
+        raise Parked(Cause.ACCESS, gettext("The shop answered {status}.").format(status=status))
     if answer.is_cut:
-        raise Unusable(Cause.ACCESS, gettext("The shop’s answer is too long."))
+        raise Parked(Cause.ACCESS, gettext("The shop’s answer is too long."))
     return read_json(answer.body)
 
 
@@ -263,7 +268,7 @@ def parse_body(body: bytes) -> Node:
     """Parse JSON in a request that is answered at once. Raises Malformed."""
     try:
         return read_json(body)
-    except Unusable as error:
+    except Parked as error:
         raise Malformed(str(error)) from error
 
 

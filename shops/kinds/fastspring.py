@@ -16,13 +16,13 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from orders.money import DECIMALS
-from shops.changes import Cause, Change, Line, Refund, Sale, Unusable, make_period, subscribe
-from shops.kinds.base import Incoming, Kind, Malformed, Missed, Option, Received, irrelevant, parse_body
+from shops.changes import Cause, Change, Line, Parked, Refunded, Sale, make_period, subscribe
+from shops.kinds.base import Incoming, Malformed, Missed, Option, Received, ShopKind, irrelevant, parse_body
 from shops.models import Event
 from shops.reading import Node, read_json
 
 
-class FastSpring(Kind):
+class FastSpring(ShopKind):
     code, name = "fastspring", "FastSpring"
     api = "https://api.fastspring.com"
     makes_secret = True
@@ -94,9 +94,9 @@ class FastSpring(Kind):
 
 
 def _read_events(events: list[Any]) -> list[Received]:
-    """The events that can be told apart."""
+    """The events that have a valid id."""
     return [
-        Received(key, str(event.get("type", "")), Node(event).encode(), event.get("live") is False)
+        Received(key, Node(event)["type"].label(), Node(event).encode(), event.get("live") is False)
         for event in events
         if isinstance(event, dict) and isinstance(key := event.get("id"), str) and key.strip() and key.isprintable()
     ]
@@ -105,7 +105,7 @@ def _read_events(events: list[Any]) -> list[Received]:
 def _read_order(order: Node, subscription: Node) -> Sale:
     if not isinstance(order.value, dict):
         text = gettext("The event has only ids. Switch on “Enable Webhook Expansion” in FastSpring.")
-        raise Unusable(Cause.INVALID, text)
+        raise Parked(Cause.INVALID, text)
     currency = order["currency"].currency()
     account = order["account"]
     customer = order["customer"] or account["contact"]
@@ -155,11 +155,11 @@ def _divide(total: Decimal, subtotals: list[Decimal], currency: str) -> list[Dec
     return [parts[0] + total - sum(parts), *parts[1:]]
 
 
-def _read_return(refund: Node) -> Refund:
+def _read_return(refund: Node) -> Refunded:
     original, currency = refund["original"], refund["currency"].currency()
     references = (original["id"].text() or original["order"].needed(), original["reference"].text())
     amount = refund["totalReturn"].amount().quantize(Decimal(1).scaleb(-DECIMALS[currency]))
-    return Refund(tuple(filter(None, references)), refund["return"].needed(), amount, currency)
+    return Refunded(tuple(filter(None, references)), refund["return"].needed(), amount, currency)
 
 
 def _milliseconds(moment: datetime) -> int:

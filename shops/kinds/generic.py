@@ -10,14 +10,14 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from shops.changes import Change, Irrelevant, Line, Refund, Sale, Unusable, subscribe
+from shops.changes import Change, Irrelevant, Line, Parked, Refunded, Sale, subscribe
 from shops.kinds.base import (
     Incoming,
-    Kind,
     Malformed,
     Option,
     Received,
     Rejected,
+    ShopKind,
     check_time,
     decode_base64,
     read_form,
@@ -33,7 +33,7 @@ def _path(name: str, label: str | Promise, initial: str, help_text: str | Promis
     return Option(f"path_{name}", label, help_text, initial=initial)
 
 
-class Generic(Kind):
+class Generic(ShopKind):
     code = "generic"
     name: str | Promise = _("Another shop")
     makes_secret = True
@@ -71,11 +71,11 @@ class Generic(Kind):
         _path("total", _("Item: total price"), "total_price"),
         _path("subscription", _("Item: subscription"), "subscription.id"),
         _path("period", _("Item: its period"), "subscription.period", _("ISO 8601, such as P1Y.")),
-        _path("event", _("Kind of event"), "event"),
+        _path("event", _("ShopKind of event"), "event"),
         Option("refund_events", _("Events that are refunds"), initial="refund, refunded, order.refunded, chargeback"),
         Option("other_events", _("Events to ignore"), initial="cancelled, canceled"),
-        _path("refund", _("Refund: its number"), "refund"),
-        _path("amount", _("Refund: amount"), "amount", _("If it is missing, everything was refunded.")),
+        _path("refund", _("Refunded: its number"), "refund"),
+        _path("amount", _("Refunded: amount"), "amount", _("If it is missing, everything was refunded.")),
         _path("test", _("Test event"), "test"),
     )
     steps: tuple[str | Promise, ...] = (
@@ -92,7 +92,7 @@ class Generic(Kind):
         if incoming.content_type == FORM:
             body = json.dumps(read_form(body)).encode()
         event = super().read(replace(incoming, body=body))
-        with suppress(Unusable):
+        with suppress(Parked):
             document = read_json(body)
             return replace(event, topic=self._at(document, "event").text(), is_test=self._at(document, "test").flag())
         return event
@@ -113,7 +113,7 @@ class Generic(Kind):
 
     def _read_refund(self, document: Node) -> Change:
         amount = self._at(document, "amount")
-        return Refund(
+        return Refunded(
             (self._at(document, "order").needed(),),
             self._at(document, "refund").text(),
             amount.amount() if amount else None,
@@ -163,7 +163,7 @@ def _verify_hmac(kind: Generic, incoming: Incoming) -> None:
     kind.check_signature(given, incoming.body, form=kind.option("encoding"))
 
 
-def verify_standard(kind: Kind, incoming: Incoming) -> None:
+def verify_standard(kind: ShopKind, incoming: Incoming) -> None:
     """Verify a signature of Standard Webhooks, https://www.standardwebhooks.com/. Raises Rejected."""
     name, seconds = (incoming.headers.get(f"webhook-{part}", "") for part in ("id", "timestamp"))
     check_time(seconds)

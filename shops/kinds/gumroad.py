@@ -11,8 +11,8 @@ from urllib.parse import quote, urlencode
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from shops.changes import Cause, Change, Irrelevant, Line, Refund, Restored, Sale, Unusable, subscribe
-from shops.kinds.base import Incoming, Kind, Missed, Option, Received, digest, irrelevant, parse_body, read_form
+from shops.changes import Cause, Change, Irrelevant, Line, Parked, Refunded, Restored, Sale, subscribe
+from shops.kinds.base import Incoming, Missed, Option, Received, ShopKind, digest, irrelevant, parse_body, read_form
 from shops.models import Event
 from shops.reading import Node, read_json, split_name
 
@@ -24,7 +24,7 @@ CHANGES = ("refunded", "partially_refunded", "disputed")
 STATE = (*CHANGES, "dispute_won", "amount_refundable_in_currency")
 
 
-class Gumroad(Kind):
+class Gumroad(ShopKind):
     code, name = "gumroad", "Gumroad"
     api = "https://api.gumroad.com"
     signs = False
@@ -54,9 +54,8 @@ class Gumroad(Kind):
         is_json = incoming.content_type == "application/json"
         ping = parse_body(incoming.body) if is_json else Node(read_form(incoming.body))
         fields = {name: ping[name].value for name in ("sale_id", "resource_name")}
-        topic = fields["resource_name"] if isinstance(fields["resource_name"], str) else "sale"
-        body = json.dumps(fields).encode()
-        return Received(digest(incoming.body), topic or "sale", body, ping["test"].flag())
+        topic = ping["resource_name"].label() or "sale"
+        return Received(digest(incoming.body), topic, json.dumps(fields).encode(), ping["test"].flag())
 
     def asks(self, received: Received) -> bool:
         return True
@@ -67,10 +66,10 @@ class Gumroad(Kind):
             raise irrelevant(ping["resource_name"].text())
         if not self.option("access_token"):
             text = gettext("Enter an access token, so that we can confirm the sale: Gumroad doesn’t sign its pings.")
-            raise Unusable(Cause.ACCESS, text)
+            raise Parked(Cause.ACCESS, text)
         answer = self._get(f"sales/{quote(ping['sale_id'].needed(), safe='')}", event)
         if not answer["sale"]:
-            raise Unusable(Cause.INVALID, gettext("Gumroad doesn’t know this sale."))
+            raise Parked(Cause.INVALID, gettext("Gumroad doesn’t know this sale."))
         return _read_sale(answer["sale"], event)
 
     def _get(self, path: str, event: Event | None = None) -> Node:
@@ -105,15 +104,15 @@ def _is_test(sale: Node) -> bool:
 def _read_sale(sale: Node, event: Event) -> list[Change]:
     references = (sale["id"].needed(),)
     if event.is_test != _is_test(sale):
-        raise Unusable(Cause.INVALID, gettext("The ping and Gumroad disagree on whether the sale is a test."))
+        raise Parked(Cause.INVALID, gettext("The ping and Gumroad disagree on whether the sale is a test."))
     if sale["is_gift_sender_purchase"].flag():
         raise Irrelevant(gettext("A gift. The recipient’s own sale gets the license."))
     if sale["is_preorder_authorization"].flag() or sale["is_in_preorder_state"].flag():
-        raise Unusable(Cause.UNPAID, gettext("The product is only preordered."), references)
+        raise Parked(Cause.UNPAID, gettext("The product is only preordered."), references)
     if sale["refunded"].flag():
-        return [Refund(references, "refund")]
+        return [Refunded(references, "refund")]
     if sale["disputed"].flag() and not sale["dispute_won"].flag():
-        return [Refund(references, "dispute")]
+        return [Refunded(references, "dispute")]
     made_at = sale["created_at"].moment()
     changes: list[Change] = [_translate(sale, references, made_at)]
     if sale["dispute_won"].flag():
@@ -121,7 +120,7 @@ def _read_sale(sale: Node, event: Event) -> list[Change]:
     # What is left is in the product's currency, unlike the price.
     if sale["partially_refunded"].flag() and sale["currency_symbol"].value == SYMBOL:
         gone = sale["price"].minor(CURRENCY) - Node(_plain(sale["amount_refundable_in_currency"])).amount()
-        changes.append(Refund(references, "", gone, CURRENCY, is_sum=True))
+        changes.append(Refunded(references, "", gone, CURRENCY, is_sum=True))
     return changes
 
 

@@ -7,8 +7,8 @@ from urllib.parse import quote, urlencode
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from shops.changes import Cause, Change, Irrelevant, Line, Refund, Sale, Unusable, make_period, subscribe
-from shops.kinds.base import Incoming, Kind, Missed, Option, Received, digest, irrelevant, parse_body
+from shops.changes import Cause, Change, Irrelevant, Line, Parked, Refunded, Sale, make_period, subscribe
+from shops.kinds.base import Incoming, Missed, Option, Received, ShopKind, digest, irrelevant, parse_body
 from shops.models import Event
 from shops.reading import Node, read_json, split_name
 from work.attempts import Failure
@@ -16,13 +16,14 @@ from work.attempts import Failure
 PAGE_SIZE = 50
 PAID = {"paid", "partial_refund"}
 UNDONE = {"refunded", "fraudulent"}
+INITIAL = "initial"  # the first payment of a subscription
 # Types of objects, and the prefix of their ids in our references. Both have ids of their own.
 ORDERS, INVOICES = "orders", "subscription-invoices"
 PREFIXES = {ORDERS: "order", INVOICES: "invoice"}
 
 
-class LemonSqueezy(Kind):
-    code, name = "lemonsqueezy", "Lemon Squeezy"
+class LemonSqueezy(ShopKind):
+    code, name = "lemonsqueezy", _("Lemon Squeezy")
     api = "https://api.lemonsqueezy.com"
     options = (
         Option("api_key", _("API key"), _("For subscriptions and for fetching missed orders."), is_secret=True),
@@ -57,17 +58,17 @@ class LemonSqueezy(Kind):
         kind, attributes = data["type"].text(), data["attributes"]
         if kind not in PREFIXES:
             raise irrelevant(document["meta"]["event_name"].text() or kind)
-        if kind == INVOICES and attributes["billing_reason"].text() == "initial":
+        if kind == INVOICES and attributes["billing_reason"].value == INITIAL:
             raise Irrelevant(gettext("The order reports the first payment of a subscription."))
         references, status = (f"{PREFIXES[kind]} {data['id'].needed()}",), attributes["status"].text()
         if status in UNDONE:
-            return [Refund(references, "")]
+            return [Refunded(references, "")]
         if status not in PAID:
-            raise Unusable(Cause.UNPAID, gettext("The payment is “{status}”.").format(status=status), references)
+            raise Parked(Cause.UNPAID, gettext("The payment is “{status}”.").format(status=status), references)
         line = self._read_order_line(data, event) if kind == ORDERS else self._read_renewed_line(data, event)
         sale = _read_sale(document, references, line)
         refunded = attributes["refunded_amount"].minor(sale.currency, 0)
-        return [sale, Refund(references, "", refunded, sale.currency, is_sum=True)] if refunded else [sale]
+        return [sale, Refunded(references, "", refunded, sale.currency, is_sum=True)] if refunded else [sale]
 
     def _read_order_line(self, order: Node, event: Event) -> Line:
         """An order has one item in practice, and Lemon Squeezy reports only the first one."""
@@ -90,7 +91,7 @@ class LemonSqueezy(Kind):
         reference = invoice["attributes"]["subscription_id"].needed()
         if not self.option("api_key"):
             text = gettext("Enter an API key: Lemon Squeezy reports renewals without their product.")
-            raise Unusable(Cause.ACCESS, text)
+            raise Parked(Cause.ACCESS, text)
         subscription = self._get(f"subscriptions/{quote(reference, safe='')}", event)["data"]["attributes"]
         item = subscription["first_subscription_item"]
         terms = subscribe(reference, self._ask_period(item["price_id"].text(), event))
@@ -117,14 +118,15 @@ class LemonSqueezy(Kind):
         kind, number = cursor or [ORDERS, 1]
         query = {"filter[store_id]": self.option("store_id"), "page[number]": number, "page[size]": PAGE_SIZE}
         page = list(self._get(f"{kind}?{urlencode(query)}")["data"])
-        rows = [row for row in page if row["attributes"]["created_at"].moment() >= since]
+        recent = [row for row in page if row["attributes"]["created_at"].moment() >= since]
+        rows = [row for row in recent if _is_useful(row["attributes"])]
         events = [_wrap(row) for row in rows]
         sales = {
             event.key: f"{PREFIXES[kind]} {row['id'].text()}"
             for event, row in zip(events, rows, strict=True)
             if not row["attributes"]["refunded_amount"].integer(0)
         }
-        if len(rows) == PAGE_SIZE:
+        if len(recent) == PAGE_SIZE:
             return Missed(events, [kind, number + 1], sales)
         return Missed(events, [INVOICES, 1] if kind == ORDERS else None, sales)
 
@@ -132,8 +134,11 @@ class LemonSqueezy(Kind):
 def _received(document: Node, body: bytes) -> Received:
     meta = document["meta"]
     is_test = meta["test_mode"].flag() or document["data"]["attributes"]["test_mode"].flag()
-    topic = meta["event_name"].value
-    return Received(digest(body), topic if isinstance(topic, str) else "", body, is_test)
+    return Received(digest(body), meta["event_name"].label(), body, is_test)
+
+
+def _is_useful(attributes: Node) -> bool:
+    return attributes["status"].value in PAID | UNDONE and attributes["billing_reason"].value != INITIAL
 
 
 def _wrap(row: Node) -> Received:

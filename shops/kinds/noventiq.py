@@ -11,16 +11,16 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from orders.models import Subscription
-from shops.changes import Cause, Change, Line, Refund, Sale, Unusable, subscribe
-from shops.kinds.base import Incoming, Kind, Received, Rejected, digest, irrelevant, parse_body
+from shops.changes import Cause, Change, Line, Parked, Refunded, Sale, subscribe
+from shops.kinds.base import Incoming, Received, Rejected, ShopKind, digest, irrelevant, parse_body
 from shops.models import Event
 from shops.reading import Node, is_text, read_json
 
 WHOLE_ORDER = "1-of-1"
 
 
-class Noventiq(Kind):
-    code, name = "noventiq", "Noventiq Checkout"
+class Noventiq(ShopKind):
+    code, name = "noventiq", _("Noventiq Checkout")
     secret_label = _("Secret key")
     steps = (
         _("In the Noventiq Checkout control panel, open the webhooks of your account and add the URL."),
@@ -47,8 +47,7 @@ class Noventiq(Kind):
             raise Rejected(gettext("The signature is wrong. Does the signing secret match?"))
 
     def read(self, incoming: Incoming) -> Received:
-        topic = parse_body(incoming.body)["event"].value
-        return Received(digest(incoming.body), topic if isinstance(topic, str) else "", incoming.body)
+        return Received(digest(incoming.body), parse_body(incoming.body)["event"].label(), incoming.body)
 
     def translate(self, event: Event) -> list[Change]:
         document = read_json(bytes(event.body))
@@ -56,12 +55,12 @@ class Noventiq(Kind):
         references = (f"{document['order_id'].needed()}/{product['id'].needed()}",)
         if topic == "product.returned":
             # Noventiq refunds an item as a whole, also when it is charged back.
-            return [Refund(references, "")]
+            return [Refunded(references, "")]
         if topic != "order.payment.succeeded":
             raise irrelevant(topic)
         if document["status"].text() != "paid":
             text = gettext("The order is “{status}”.").format(status=document["status"].text())
-            raise Unusable(Cause.UNPAID, text, references)
+            raise Parked(Cause.UNPAID, text, references)
         return [_read_sale(document, product, references)]
 
 

@@ -7,8 +7,8 @@ from urllib.parse import quote, urlencode
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from shops.changes import Cause, Change, Line, Refund, Restored, Sale, Unusable, make_period, subscribe
-from shops.kinds.base import Incoming, Kind, Missed, Option, Received, check_time, digest, irrelevant, parse_body
+from shops.changes import Cause, Change, Line, Parked, Refunded, Restored, Sale, make_period, subscribe
+from shops.kinds.base import Incoming, Missed, Option, Received, ShopKind, check_time, digest, irrelevant, parse_body
 from shops.models import Event
 from shops.reading import Node, read_json, split_name
 
@@ -21,7 +21,7 @@ REFUNDS = {"refund", "chargeback"}
 PAGE_SIZE = 30
 
 
-class Paddle(Kind):
+class Paddle(ShopKind):
     code, name = "paddle", "Paddle"
     hosts = {"live": "https://api.paddle.com", "sandbox": "https://sandbox-api.paddle.com"}
     secret_label = _("Secret key of the notification destination")
@@ -84,7 +84,7 @@ class Paddle(Kind):
         if origin in NO_SALES:
             raise irrelevant(f"{SALE} ({origin})")
         if transaction["status"].text() not in {"completed", "paid"}:
-            raise Unusable(Cause.UNPAID, gettext("The customer hasn’t paid yet."), (reference,))
+            raise Parked(Cause.UNPAID, gettext("The customer hasn’t paid yet."), (reference,))
         known = self._fetch(transaction, event)
         custom, currency = transaction["custom_data"].texts(), transaction["currency_code"].currency()
         first_name, last_name = split_name(known["customer"]["name"].text())
@@ -175,7 +175,7 @@ def _read_adjustment(adjustment: Node, topic: str) -> Change:
     raise irrelevant(f"{topic} ({action})")
 
 
-def _read_refunds(transaction: Node) -> list[Refund]:
+def _read_refunds(transaction: Node) -> list[Refunded]:
     """The refunds of a fetched transaction."""
     sale = (transaction["id"].needed(),)
     return [
@@ -185,7 +185,7 @@ def _read_refunds(transaction: Node) -> list[Refund]:
     ]
 
 
-def _read_refund(adjustment: Node, sale: tuple[str, ...]) -> Refund:
+def _read_refund(adjustment: Node, sale: tuple[str, ...]) -> Refunded:
     currency = adjustment["currency_code"].currency()
     amount = None if adjustment["type"].text() == "full" else adjustment["totals"]["total"].minor(currency)
-    return Refund(sale, adjustment["id"].needed(), amount, currency)
+    return Refunded(sale, adjustment["id"].needed(), amount, currency)

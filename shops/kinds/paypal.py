@@ -16,8 +16,8 @@ from django.utils.translation import gettext_lazy as _
 
 from outbound.address_guard import OutgoingRequestError
 from outbound.outgoing_requests import call
-from shops.changes import Cause, Change, Line, Refund, Restored, Sale, Unusable, make_period, subscribe
-from shops.kinds.base import Incoming, Kind, Option, Received, Rejected, decode_base64, irrelevant, parse_body
+from shops.changes import Cause, Change, Line, Parked, Refunded, Restored, Sale, make_period, subscribe
+from shops.kinds.base import Incoming, Option, Received, Rejected, ShopKind, decode_base64, irrelevant, parse_body
 from shops.models import Event
 from shops.reading import Node, read_json
 
@@ -34,7 +34,7 @@ MAX_CERTIFICATES = 32
 _keys: dict[str, rsa.RSAPublicKey] = {}
 
 
-class PayPal(Kind):
+class PayPal(ShopKind):
     code, name = "paypal", "PayPal"
     signs = False  # with a certificate of PayPal's own
     hosts = {"live": "https://api-m.paypal.com", "sandbox": "https://api-m.sandbox.paypal.com"}
@@ -143,7 +143,7 @@ class PayPal(Kind):
         order_id = capture["supplementary_data"]["related_ids"]["order_id"].text()
         references = tuple(filter(None, (reference, order_id)))
         if capture["status"].text() not in {"", "COMPLETED"}:
-            raise Unusable(Cause.UNPAID, gettext("The customer hasn’t paid yet."), references)
+            raise Parked(Cause.UNPAID, gettext("The customer hasn’t paid yet."), references)
         order = self._get(f"/v2/checkout/orders/{quote(order_id, safe='')}", event) if order_id else Node({})
         unit, payer = _find_unit(order, reference), _find_payer(order)
         currency = capture["amount"]["currency_code"].currency()
@@ -258,14 +258,14 @@ def _read_period(plan: Node) -> str:
     return make_period(frequency["interval_unit"].text(), frequency["interval_count"].integer(1))
 
 
-def _read_refund(refund: Node) -> Refund:
+def _read_refund(refund: Node) -> Refunded:
     """A refund of a capture, which a link names, or of a subscription's payment. Reversals have the same shape."""
     links = (link["href"].text() for link in refund["links"] if link["rel"].text() == "up")
     sale = refund["sale_id"].text() or next(links, "").rpartition("/")[2] or refund["id"].needed()
     amount = refund["amount"]
     value = (amount["value"] or amount["total"]).amount()
     currency = (amount["currency_code"] or amount["currency"]).currency()
-    return Refund((sale,), refund["id"].needed(), abs(value), currency)
+    return Refunded((sale,), refund["id"].needed(), abs(value), currency)
 
 
 def _read_dispute(dispute: Node, resolved_at: Node) -> list[Change]:

@@ -8,7 +8,7 @@ from hashlib import sha256
 
 from django.utils.translation import gettext_lazy as _
 
-from shops.changes import Change, Refund, Restored, Sale
+from shops.changes import Change, Refunded, Restored, Sale
 from shops.kinds.answering import NO_CURRENCY, Answering, make_sale, parse_form
 from shops.kinds.base import Incoming, Received, compare, digest, irrelevant, read_form
 from shops.models import Event
@@ -53,10 +53,10 @@ class PayPro(Answering):
         if topic == LICENSE:
             return [_read_sale(event, form)]
         if topic in FULL_REFUNDS:
-            return [Refund(references, "")]
+            return [Refunded(references, "")]
         if topic == "OrderPartiallyRefunded":
             currency = form["ORDER_CURRENCY_CODE"].currency()
-            return [Refund(references, "", form["ORDER_ITEM_REFUNDED"].amount(), currency, is_sum=True)]
+            return [Refunded(references, "", form["ORDER_ITEM_REFUNDED"].amount(), currency, is_sum=True)]
         if topic == "OrderChargebackIsWon":
             return [Restored(references, event.created_at)]
         raise irrelevant(topic)

@@ -12,8 +12,8 @@ from urllib.parse import urlencode
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from shops.changes import Cause, Change, Irrelevant, Line, Refund, Restored, Sale, Unusable, make_period, subscribe
-from shops.kinds.base import Incoming, Kind, Missed, Option, Received, digest, irrelevant, parse_body
+from shops.changes import Cause, Change, Irrelevant, Line, Parked, Refunded, Restored, Sale, make_period, subscribe
+from shops.kinds.base import Incoming, Missed, Option, Received, ShopKind, digest, irrelevant, parse_body
 from shops.models import Event
 from shops.reading import Node, read_json
 
@@ -24,7 +24,7 @@ ORDER, REFUND, DISPUTE = "orders", "refunds/create", "disputes"
 PERIOD_IN_NAME = re.compile(r"(?:(\d{1,3})[ -]?)?(day|week|month|year)", re.IGNORECASE)
 
 
-class Shopify(Kind):
+class Shopify(ShopKind):
     code, name = "shopify", "Shopify"
     options = (
         Option("store", _("Address of the store"), _("Such as https://example.myshopify.com. For missed orders.")),
@@ -45,7 +45,7 @@ class Shopify(Kind):
     steps = (
         _("In the Shopify admin, open *Settings → Notifications → Webhooks* and click *Create webhook*."),
         _("Choose the event *Order payment* and the format *JSON*, paste the URL, and save."),
-        _("Do the same for *Refund create* and, with Shopify Payments, for *Dispute create* and *Dispute update*."),
+        _("Do the same for *Refunded create* and, with Shopify Payments, for *Dispute create* and *Dispute update*."),
         _("Copy the signing secret, which the page shows below the webhooks, to us."),
     )
     while_down = _(
@@ -75,10 +75,10 @@ class Shopify(Kind):
         if status == "voided":
             raise Irrelevant(gettext("The payment was voided."))
         if status not in PAID:
-            raise Unusable(Cause.UNPAID, gettext("The payment is “{status}”.").format(status=status), references)
+            raise Parked(Cause.UNPAID, gettext("The payment is “{status}”.").format(status=status), references)
         refunds = [_read_refund(refund, references) for refund in order["refunds"] if _paid_back(refund)]
         if status == "refunded":
-            return [*refunds, Refund(references, "")]
+            return [*refunds, Refunded(references, "")]
         if not order["cancelled_at"]:
             return [self._read_sale(order, references), *refunds]
         if refunds:
@@ -138,12 +138,11 @@ class Shopify(Kind):
         query = {"status": "any", "updated_at_min": since.isoformat(), "limit": PAGE_SIZE, "since_id": cursor or 0}
         url = f"{self.option('store').rstrip('/')}/admin/api/{API_VERSION}/orders.json?{urlencode(query)}"
         page = list(self.ask("GET", url, headers={"X-Shopify-Access-Token": self.option("access_token")})["orders"])
-        events, sales = [], {}
-        for order in page:
-            if order["financial_status"].value in PAID:
-                events.append(_received(order, order.encode()))
-            if not order["refunds"]:
-                sales[digest(order.encode())] = order["id"].text()
+        paid = [order for order in page if order["financial_status"].value in PAID]
+        events = [_received(order, order.encode()) for order in paid]
+        sales = {
+            event.key: order["id"].text() for event, order in zip(events, paid, strict=True) if not order["refunds"]
+        }
         return Missed(events, page[-1]["id"].needed() if len(page) == PAGE_SIZE else None, sales)
 
 
@@ -180,7 +179,7 @@ def _total(line: Node, quantity: int, order: Node, currency: str) -> Decimal:
 def _read_shipping(order: Node, currency: str) -> list[Line]:
     return [
         Line(
-            reference=f"shipping {line['id'].text()}",
+            reference=f"shipping-{line['id'].text()}",
             ids=(),
             name=line["title"].text(),
             quantity=1,
@@ -203,19 +202,19 @@ def _paid_back(refund: Node) -> list[Node]:
     ]
 
 
-def _read_refund(refund: Node, references: tuple[str, ...]) -> Refund:
+def _read_refund(refund: Node, references: tuple[str, ...]) -> Refunded:
     payments = _paid_back(refund)
     if not payments:
         raise Irrelevant(gettext("No money went back."))
     amount = sum((payment["amount"].amount() for payment in payments), start=Decimal(0))
-    return Refund(references, refund["id"].needed(), amount, payments[0]["currency"].currency())
+    return Refunded(references, refund["id"].needed(), amount, payments[0]["currency"].currency())
 
 
-def _read_dispute(dispute: Node) -> Refund | Restored:
+def _read_dispute(dispute: Node) -> Refunded | Restored:
     references = (dispute["order_id"].needed(),)
     if dispute["status"].value == "won":
-        moments = (dispute[name] for name in ("finalized_on", "evidence_sent_on", "initiated_at"))
-        return Restored(references, next(filter(None, moments), dispute["finalized_on"]).moment())
+        ended = dispute["finalized_on"] or dispute["evidence_sent_on"] or dispute["initiated_at"]
+        return Restored(references, ended.moment())
     if dispute["type"].value == "inquiry":
         raise Irrelevant(gettext("The bank only asks. No money went back."))
-    return Refund(references, f"dispute {dispute['id'].needed()}")
+    return Refunded(references, f"dispute-{dispute['id'].needed()}")

@@ -9,16 +9,15 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from outbound.signatures import base_string
-from shops.changes import Change, Line, Refund, Restored, Sale
-from shops.kinds.base import Incoming, Kind, Malformed, Received, Rejected, check_time, irrelevant, parse_body
+from shops.changes import Change, Line, Refunded, Restored, Sale
+from shops.kinds.base import Incoming, Malformed, Received, Rejected, ShopKind, check_time, irrelevant, parse_body
 from shops.models import MAX_ID, Event
 from shops.reading import Node, read_json
 
 PAID, REFUNDED = "order.paid", "order.refunded"
-CUSTOMER = ("email", "first_name", "last_name", "company", "country")
 
 
-class StandardWebhooks(Kind):
+class StandardWebhooks(ShopKind):
     code, name = "standard_webhooks", _("Your own shop (Standard Webhooks)")
     makes_secret = True
     steps = (
@@ -36,15 +35,17 @@ class StandardWebhooks(Kind):
 
     def secrets(self) -> list[bytes]:
         try:
-            return [b64decode(secret.removeprefix(b"whsec_"), validate=True) for secret in super().secrets()]
-        except ValueError as error:
-            raise Rejected(gettext("The signing secret must be whsec_ and base64.")) from error
+            keys = [b64decode(secret.removeprefix(b"whsec_"), validate=True) for secret in super().secrets()]
+        except ValueError:
+            keys = [b""]
+        if not all(keys):
+            raise Rejected(gettext("The signing secret must be whsec_ and base64."))
+        return keys
 
     def read(self, incoming: Incoming) -> Received:
         document = parse_body(incoming.body)
-        topic = document["type"].value
         is_test = _content(document)["test"].flag()
-        return Received(self._message(incoming), topic if isinstance(topic, str) else "", incoming.body, is_test)
+        return Received(self._message(incoming), document["type"].label(), incoming.body, is_test)
 
     def _message(self, incoming: Incoming) -> str:
         """The signed id of the message, which repetitions share."""
@@ -76,9 +77,13 @@ def _read_payment(payment: Node) -> list[Change]:
         paid_at=payment["paid_at"].moment(),
         currency=payment["currency"].currency(),
         lines=tuple(_read_item(item) for item in payment["items"]),
+        email=customer["email"].text(),
+        first_name=customer["first_name"].text(),
+        last_name=customer["last_name"].text(),
+        company=customer["company"].text(),
+        country=customer["country"].text(),
         language=payment["language"].text(),
         parameters=payment["additional_parameters"].texts(),
-        **{name: customer[name].text() for name in CUSTOMER},
     )
     undone = payment["reinstated_at"]
     return [sale, Restored(references, undone.moment())] if undone else [sale]
@@ -96,7 +101,7 @@ def _read_item(item: Node) -> Line:
     )
 
 
-def _read_refund(refund: Node) -> Refund:
+def _read_refund(refund: Node) -> Refunded:
     currency = refund["currency"].currency() if refund["currency"] else ""
     amount = refund["amount"].amount() if refund["amount"] else None
-    return Refund((refund["order"].needed(),), refund["reference"].text(), amount, currency)
+    return Refunded((refund["order"].needed(),), refund["reference"].text(), amount, currency)

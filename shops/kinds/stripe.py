@@ -10,8 +10,8 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from orders.money import DECIMALS as ISO_DECIMALS
-from shops.changes import Approved, Cause, Change, Line, Refund, Restored, Sale, Unusable, make_period, subscribe
-from shops.kinds.base import Incoming, Kind, Missed, Option, Received, check_time, irrelevant, parse_body
+from shops.changes import Approved, Cause, Change, Line, Parked, Refunded, Restored, Sale, make_period, subscribe
+from shops.kinds.base import Incoming, Missed, Option, Received, ShopKind, check_time, irrelevant, parse_body
 from shops.models import Event
 from shops.reading import Node, read_json, split_name
 
@@ -35,7 +35,7 @@ VERSION = "2025-03-31.basil"
 DECIMALS = ISO_DECIMALS | {"ISK": 2, "UGX": 2, "MGA": 0}
 
 
-class Stripe(Kind):
+class Stripe(ShopKind):
     code, name = "stripe", "Stripe"
     api = "https://api.stripe.com"
     options = (
@@ -93,7 +93,7 @@ class Stripe(Kind):
         reference, invoice = session["id"].needed(), session["invoice"].text()
         references = tuple(filter(None, (reference, session["payment_intent"].text(), invoice)))
         if session["payment_status"].text() not in {"paid", "no_payment_required"}:
-            raise Unusable(Cause.UNPAID, gettext("The customer hasn’t paid yet."), references)
+            raise Parked(Cause.UNPAID, gettext("The customer hasn’t paid yet."), references)
         currency, customer = session["currency"].currency(), session["customer_details"]
         first_name, last_name = split_name(customer["name"].text())
         return Sale(
@@ -164,7 +164,7 @@ class Stripe(Kind):
         if not lines["has_more"].flag():
             return list(lines["data"])
         if not self.option("api_key"):
-            raise Unusable(Cause.ACCESS, gettext("The invoice is long. Enter an API key, so that we can read it."))
+            raise Parked(Cause.ACCESS, gettext("The invoice is long. Enter an API key, so that we can read it."))
         return self._list(f"/v1/invoices/{quote(reference, safe='')}/lines", {}, event)
 
     def _find_payments(self, invoice: str, event: Event) -> tuple[str, ...]:
@@ -183,7 +183,7 @@ class Stripe(Kind):
             found += page["data"]
             if not page["has_more"].flag() or not page["data"]:
                 return found
-        raise Unusable(Cause.INVALID, gettext("The sale has too many lines."))
+        raise Parked(Cause.INVALID, gettext("The sale has too many lines."))
 
     def _get(self, path: str, event: Event | None = None) -> Node:
         headers = {"Authorization": f"Bearer {self.option('api_key')}", "Stripe-Version": VERSION}
@@ -244,19 +244,19 @@ def _exclusive_taxes(line: Node, currency: str) -> list[Decimal]:
 def _read_refund(refund: Node) -> Change:
     if refund["status"].text() not in {"succeeded", "pending"}:
         raise irrelevant(gettext("refund that failed"))
-    return Refund(_payment(refund), refund["id"].needed(), **_money(refund))
+    return Refunded(_payment(refund), refund["id"].needed(), **_money(refund))
 
 
-def _read_charge(charge: Node) -> Iterator[Refund]:
+def _read_charge(charge: Node) -> Iterator[Refunded]:
     """Refunds in an event for endpoints that don't get refund.created, with the same references."""
     payment = _payment(charge, charge["id"].needed())
     if charge["refunded"].flag():
-        yield Refund(payment, "")
+        yield Refunded(payment, "")
         return
     refunds = list(charge["refunds"]["data"])
     if not refunds:
-        raise Unusable(Cause.INVALID, gettext("Add the event refund.created, which says how much was paid back."))
-    yield from (Refund(payment, refund["id"].needed(), **_money(refund)) for refund in refunds)
+        raise Parked(Cause.INVALID, gettext("Add the event refund.created, which says how much was paid back."))
+    yield from (Refunded(payment, refund["id"].needed(), **_money(refund)) for refund in refunds)
 
 
 def _read_dispute(dispute: Node, topic: str, moment: datetime) -> Change:
@@ -265,7 +265,7 @@ def _read_dispute(dispute: Node, topic: str, moment: datetime) -> Change:
         return Restored(_payment(dispute), moment)
     # A warning is a bank's question. No money has moved.
     if topic == "charge.dispute.created" and not status.startswith("warning"):
-        return Refund(_payment(dispute), dispute["id"].needed(), **_money(dispute))
+        return Refunded(_payment(dispute), dispute["id"].needed(), **_money(dispute))
     raise irrelevant(f"{topic} ({status})")
 
 

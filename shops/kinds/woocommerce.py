@@ -15,8 +15,8 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from orders.models import Order
-from shops.changes import Cause, Line, Refund, Sale, Unusable, make_period, subscribe
-from shops.kinds.base import Incoming, Kind, Missed, Option, Received, digest, irrelevant
+from shops.changes import Cause, Line, Parked, Refunded, Sale, make_period, subscribe
+from shops.kinds.base import Incoming, Missed, Option, Received, ShopKind, digest, irrelevant
 from shops.reading import Node, read_json
 
 # Statuses of orders that are paid, as the merchant chooses, and of those that are no longer.
@@ -27,7 +27,7 @@ PAGE_SIZE = 20  # orders
 META, LINK = "_keywell_codes", "_keywell_order_url"
 
 
-class WooCommerce(Kind):
+class WooCommerce(ShopKind):
     code, name = "woocommerce", "WooCommerce"
     makes_secret = True
     topic_header = "X-WC-Webhook-Topic"
@@ -69,21 +69,21 @@ class WooCommerce(Kind):
     def translate(self, event):
         return self._read(read_json(bytes(event.body)))
 
-    def _read(self, order: Node) -> list[Sale | Refund]:
+    def _read(self, order: Node) -> list[Sale | Refunded]:
         if not order["line_items"].value and not order["status"]:
             raise irrelevant("order.deleted")
         reference, status = order["id"].needed(), order["status"].needed()
         references = (reference,)
         refunds = [
-            Refund(references, refund["id"].needed(), -refund["total"].amount(), order["currency"].currency())
+            Refunded(references, refund["id"].needed(), -refund["total"].amount(), order["currency"].currency())
             for refund in order["refunds"]
         ]
         if status in UNDONE:
             if not order["date_paid_gmt"]:
                 raise irrelevant(gettext("order that was never paid"))
-            return [Refund(references, "")]
+            return [Refunded(references, "")]
         if status not in PAID[self.option("paid_status")] or not order["date_paid_gmt"]:
-            raise Unusable(Cause.UNPAID, gettext("The order is “{status}”.").format(status=status), references)
+            raise Parked(Cause.UNPAID, gettext("The order is “{status}”.").format(status=status), references)
         return [self._read_sale(order, reference), *refunds]
 
     def _read_sale(self, order: Node, reference: str) -> Sale:

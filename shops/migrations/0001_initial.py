@@ -176,7 +176,7 @@ class Migration(migrations.Migration):
                             ("unmapped", "unknown product"),
                             ("address", "no e-mail address"),
                             ("unpaid", "not paid yet"),
-                            ("no sale", "sale not reported yet"),
+                            ("no_sale", "sale not reported yet"),
                             ("access", "no access to the shop’s API"),
                             ("invalid", "invalid content"),
                             ("refused", "refused by the order"),

@@ -22,7 +22,8 @@ def serve(receiver, documents):
 
 def fetch_missed(connection, since):
     """Store what the shop's API lists, as catching up does. Return the ids of the sales."""
-    kind, cursor, sales = KINDS[connection.kind](connection), None, []
+    kind, cursor = KINDS[connection.kind](connection), None
+    sales: list[str] = []
     while True:
         page = kind.list_missed(since, cursor)
         store(kind, page.events)

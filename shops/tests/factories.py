@@ -7,6 +7,7 @@ from django.test import Client
 
 from delivery.models import Delivery
 from fulfillment.tests.factories import fulfill_due
+from orders.models import OrderItem
 from shops.connecting import connect
 from shops.models import Event
 from shops.processing import process
@@ -34,3 +35,8 @@ def process_due():
 
 def emails():
     return list(Delivery.objects.values_list("recipient", flat=True))
+
+
+def subscriptions():
+    """The id and period of the subscription that each item belongs to."""
+    return list(OrderItem.objects.order_by("pk").values_list("subscription__reference", "subscription__period"))

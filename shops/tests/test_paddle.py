@@ -241,7 +241,7 @@ def test_other_adjustments_change_nothing(shop, photo, action):
 
 def test_a_refund_before_the_sale_waits_for_it(shop, photo):
     send(shop, "adjustment.created", make_adjustment())
-    assert Event.objects.get().cause == "no sale"
+    assert Event.objects.get().cause == "no_sale"
 
     sell(shop)
 

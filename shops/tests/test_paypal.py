@@ -323,7 +323,7 @@ def test_a_dispute_that_the_seller_wins_gives_the_keys_back(shop, photo, sell, s
 
 def test_a_refund_before_the_sale_waits_for_it(shop, photo, sell, send):
     send(shop, "PAYMENT.CAPTURE.REFUNDED", make_refund())
-    assert Event.objects.get().cause == "no sale"
+    assert Event.objects.get().cause == "no_sale"
 
     sell(shop)
 

@@ -98,7 +98,7 @@ def test_an_ignored_product_is_not_sold_although_its_sku_is_ours(send, shop, pho
 
 def test_a_refund_before_its_sale_waits_for_it(send, shop, photo):
     send(shop, make_order(status="refunded"))
-    assert Event.objects.get().cause == "no sale"
+    assert Event.objects.get().cause == "no_sale"
 
     send(shop, make_order())
     process_due()

@@ -10,7 +10,7 @@ from orders.models import Order
 from pools.models import LicenseKey
 from shops.models import Event, ExternalProduct
 from shops.tests.api_server import fetch_missed, serve
-from shops.tests.factories import emails, post, process_due, sign
+from shops.tests.factories import emails, post, process_due, sign, subscriptions
 
 pytestmark = pytest.mark.django_db
 
@@ -179,6 +179,14 @@ def test_a_full_refund_puts_the_keys_into_quarantine(shop, photo):
     assert LicenseKey.objects.filter(withdrawn_because="refunded").count() == 2
 
 
+@pytest.mark.parametrize("refunds", [[], [make_refund("20.00"), make_refund("39.50", id=2)]])
+def test_an_order_that_is_refunded_by_now_is_refunded_in_full(shop, photo, refunds):
+    send(shop, make_order())
+    send(shop, make_order(financial_status="refunded", refunds=refunds), topic="orders/updated")
+
+    assert Order.objects.get().status == "deleted"
+
+
 def test_a_partial_refund_is_recorded_once(shop, photo):
     send(shop, make_order())
     send(shop, make_refund("20.00"), topic="refunds/create")
@@ -190,7 +198,7 @@ def test_a_partial_refund_is_recorded_once(shop, photo):
 
 def test_a_refund_before_its_sale_takes_effect_after_it(shop, photo):
     send(shop, make_refund(), topic="refunds/create")
-    assert Event.objects.get().cause == "no sale"
+    assert Event.objects.get().cause == "no_sale"
 
     send(shop, make_order())
     process_due()
@@ -236,8 +244,7 @@ def test_a_renewal_belongs_to_its_subscription(shop, photo, fields, period):
         make_order(id=2, name="#1002", source_name="subscription_contract", line_items=[make_line(**fields)]),
     )
 
-    subscriptions = {order.items.get().subscription for order in Order.objects.all()}
-    assert [(one.reference, one.period) for one in subscriptions] == [("115310627314723954-808950810", period)]
+    assert subscriptions() == [("115310627314723954-808950810", period)] * 2
 
 
 def test_a_test_order_goes_to_the_sandbox(shop, photo, merchant):

@@ -385,7 +385,7 @@ def test_a_failed_refund_changes_nothing(shop, photo):
 
 def test_a_refund_before_the_sale_waits_for_it(shop, photo):
     send(shop, "refund.created", make_refund())
-    assert Event.objects.get().cause == "no sale"
+    assert Event.objects.get().cause == "no_sale"
 
     sell(shop)
 

@@ -12,6 +12,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.urls import reverse
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from merchants.models import CheckoutPage, Merchant, Product
@@ -230,7 +231,8 @@ class CatchUp(Retryable):
         ]
 
     def __str__(self):
-        return f"Orders of {self.connection} since {self.since:%Y-%m-%d %H:%M}"
+        since = f"{self.since:%Y-%m-%d %H:%M}"
+        return gettext("Orders of {shop} since {since} UTC").format(shop=self.connection, since=since)
 
 
 class WriteBack(Retryable):
@@ -244,4 +246,4 @@ class WriteBack(Retryable):
     reference = models.CharField(max_length=MAX_ID, help_text=_("The shop’s id of the sale."))
 
     def __str__(self):
-        return f"Codes of {self.order} for {self.connection}"
+        return gettext("Codes of {order} for {shop}").format(order=self.order, shop=self.connection)

@@ -198,7 +198,9 @@ class ShopKind:
     ) -> Node:
         """Send a request to the shop's API and return its JSON. Raises Failure to be retried, or Parked."""
         merchant = self.connection.merchant
-        name = f"shop event {event.pk}" if event else f"shop {self.connection.pk}"
+        name = gettext("shop {pk}").format(pk=self.connection.pk)
+        if event:
+            name = gettext("shop event {pk}").format(pk=event.pk)
         try:
             answer = call(
                 merchant,

@@ -1,4 +1,4 @@
-"""Another Keywell, or a shop like it: the other side of our own requests to web services (docs/web-services.md)."""
+"""Another Keywell, or a shop like it: the other side of our own requests for codes, with their signature."""
 
 from decimal import Decimal
 
@@ -17,7 +17,7 @@ class NoventiqRequest(Answering, StandardWebhooks):
     makes_secret = False
     takes_queries = True
     steps = (
-        _("In the shop, add a web service for licenses and enter the URL. POST with a form or JSON works, and GET."),
+        _("In the shop, enter the URL as that of your license generator. POST with a form or JSON works, and GET."),
         _("Send the parameters with their own names: at least Order, Item, Unit, ID and Quantity."),
         _("Let it read the whole answer, with a code in each line. Copy its signing secret (whsec_…) to us."),
     )

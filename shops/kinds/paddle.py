@@ -76,7 +76,7 @@ class Paddle(ShopKind):
         if topic == SALE:
             return [self._read_sale(item, event), *_read_refunds(item)]
         if topic in {"adjustment.created", "adjustment.updated"}:
-            return [_read_adjustment(item)]
+            return [_read_adjustment(item, topic)]
         raise irrelevant(topic)
 
     def _read_sale(self, transaction: Node, event: Event) -> Sale:
@@ -131,7 +131,8 @@ class Paddle(ShopKind):
         page = self._get("/transactions", query | ({"after": cursor} if cursor else {}))
         transactions = list(page["data"])
         events = [self._make_event(transaction) for transaction in transactions]
-        sales = {event.key: node["id"].needed() for event, node in zip(events, transactions, strict=True)}
+        pairs = zip(events, transactions, strict=True)
+        sales = {event.key: node["id"].needed() for event, node in pairs if not node["adjustments"]}
         has_more = transactions and page["meta"]["pagination"]["has_more"].flag()
         return Missed(events, transactions[-1]["id"].needed() if has_more else None, sales)
 
@@ -162,16 +163,16 @@ def _read_line(line: Node, price: Node, subscription: str, currency: str) -> Lin
     )
 
 
-def _read_adjustment(adjustment: Node) -> Change:
+def _read_adjustment(adjustment: Node, topic: str) -> Change:
     action, status = adjustment["action"].text(), adjustment["status"].text()
     sale = (adjustment["transaction_id"].needed(),)
     if status != "approved":
-        raise irrelevant(f"adjustment ({action}, {status})")
+        raise irrelevant(f"{topic} ({action}, {status})")
     if action in REFUNDS:
         return _read_refund(adjustment, sale)
     if action == "chargeback_reverse":
         return Restored(sale, (adjustment["updated_at"] or adjustment["created_at"]).moment())
-    raise irrelevant(f"adjustment ({action})")
+    raise irrelevant(f"{topic} ({action})")
 
 
 def _read_refunds(transaction: Node) -> list[Refunded]:

@@ -51,7 +51,7 @@ class PayPal(ShopKind):
             initial="live",
         ),
         Option("webhook_id", _("Webhook ID"), _("PayPal shows it after you save the webhook."), is_required=True),
-        Option("client_id", _("Client ID"), _("Of the same app. Needed to read what was bought, and by whom.")),
+        Option("client_id", _("Client ID"), _("Of the same app. Needed to read the products and the customer.")),
         Option("client_secret", _("Client secret"), is_secret=True),
     )
     steps = (
@@ -101,7 +101,7 @@ class PayPal(ShopKind):
                 url,
                 headers={},
                 timeout=CERTIFICATE_TIMEOUT,
-                request_id=f"shop {self.connection.pk}",
+                request_id=f"shop-{self.connection.pk}",
                 read=lambda _: {},
             )
             if answer.status_code != 200:
@@ -231,7 +231,7 @@ def _read_lines(unit: Node, capture: Node) -> list[Line]:
     if not items:
         names = (capture["custom_id"], unit["custom_id"], unit["description"], unit["reference_id"])
         ids = tuple(dict.fromkeys(filter(None, (name.text() for name in names))))
-        return [Line(reference="1", ids=ids or ("order without items",), quantity=1, total=paid)]
+        return [Line(reference="1", ids=ids or ("order-without-items",), quantity=1, total=paid)]
     lines = [_read_line(item, str(number)) for number, item in enumerate(items, 1)]
     rest = paid - sum((line.total for line in lines), Decimal(0))
     extra = Line("rest", (), 1, rest, gettext("Shipping, discount and the like"))

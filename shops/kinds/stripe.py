@@ -16,11 +16,12 @@ from shops.models import Event
 from shops.reading import Node, read_json, split_name
 
 SALES = {"checkout.session.completed", "checkout.session.async_payment_succeeded"}
+INVOICE = "invoice.paid"
 # Why Stripe made an invoice that is a sale. The Checkout Session usually reports the first one of a subscription.
 FIRST, RENEWALS = "subscription_create", {"subscription_cycle", "manual"}
 TOPICS = [
     *sorted(SALES),
-    "invoice.paid",
+    INVOICE,
     "refund.created",
     "refund.updated",
     "charge.dispute.created",
@@ -67,14 +68,14 @@ class Stripe(ShopKind):
         return _received(parse_body(incoming.body), incoming.body)
 
     def asks(self, received: Received) -> bool:
-        return received.topic in SALES | {"invoice.paid"} and bool(self.option("api_key"))
+        return received.topic in SALES | {INVOICE} and bool(self.option("api_key"))
 
     def translate(self, event):
         document = read_json(bytes(event.body))
         topic, item = document["type"].text(), document["data"]["object"]
         if topic in SALES:
             return [self._read_session(item, document["created"].moment(), event)]
-        if topic == "invoice.paid":
+        if topic == INVOICE:
             return [self._read_invoice(item, event)]
         if topic in {"refund.created", "refund.updated"}:
             return [_read_refund(item)]
@@ -88,7 +89,7 @@ class Stripe(ShopKind):
 
     def _read_session(self, session: Node, paid_at: datetime, event: Event) -> Sale:
         if session["mode"].text() == "setup":
-            raise irrelevant("Checkout Session without a sale")
+            raise irrelevant(gettext("Checkout Session without a sale"))
         reference, invoice = session["id"].needed(), session["invoice"].text()
         references = tuple(filter(None, (reference, session["payment_intent"].text(), invoice)))
         if session["payment_status"].text() not in {"paid", "no_payment_required"}:
@@ -131,7 +132,7 @@ class Stripe(ShopKind):
         details = invoice["parent"]["subscription_details"]
         subscription = invoice["subscription"].text() or details["subscription"].text()
         if reason not in RENEWALS and not (reason == FIRST and self._was_made_elsewhere(subscription, event)):
-            raise irrelevant(f"invoice.paid ({reason})")
+            raise irrelevant(f"{INVOICE} ({reason})")
         currency = invoice["currency"].currency()
         first_name, last_name = split_name(invoice["customer_name"].text())
         references = (reference, invoice["payment_intent"].text(), invoice["charge"].text())
@@ -242,7 +243,7 @@ def _exclusive_taxes(line: Node, currency: str) -> list[Decimal]:
 
 def _read_refund(refund: Node) -> Change:
     if refund["status"].text() not in {"succeeded", "pending"}:
-        raise irrelevant("refund that failed")
+        raise irrelevant(gettext("refund that failed"))
     return Refunded(_payment(refund), refund["id"].needed(), **_money(refund))
 
 

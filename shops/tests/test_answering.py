@@ -136,10 +136,11 @@ def test_another_worker_that_has_the_event_is_waited_for(shop, ask, photo, monke
     assert ask(shop).status_code == 503
 
 
-def test_no_task_competes_with_the_request(shop, ask, photo, monkeypatch):
-    queued: list[str] = []
-    monkeypatch.setattr(Event, "_publish", queued.append)
-    ask(shop)
+def test_no_task_competes_with_the_request(shop, ask, photo, monkeypatch, django_capture_on_commit_callbacks):
+    queued: list[Event] = []
+    monkeypatch.setattr(Event, "_publish", lambda event: queued.append(event))
+    with django_capture_on_commit_callbacks(execute=True):
+        ask(shop)
 
     assert not queued
 

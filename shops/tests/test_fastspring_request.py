@@ -49,9 +49,7 @@ def test_the_hash_is_over_values_sorted_by_name(shop, photo):
     assert post(shop, form.format(wrong).encode(), FORM).status_code == 401
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"security_request_hash=", b"reference=FS1", b"\xff=1", b'{"reference": "FS1"}']
-)
+@pytest.mark.parametrize("body", [b"", b"security_request_hash=", b"reference=FS1", b"\xff=1", b"{}"])
 def test_a_request_without_a_hash_is_rejected(shop, photo, body):
     assert post(shop, body, FORM).status_code in {400, 401}
     assert not Event.objects.exists()

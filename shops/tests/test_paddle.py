@@ -283,6 +283,15 @@ def test_a_missing_signature_is_rejected(shop):
 # Catching up
 
 
+def test_missed_transactions_name_their_sales(shop, api):
+    fetched = make_transaction() | make_customer()
+    api.answers["/live/transactions"] = {"data": [fetched], "meta": {"pagination": {"has_more": False}}}
+
+    page = KINDS["paddle"](shop).list_missed(datetime(2026, 11, 1, tzinfo=UTC), None)
+
+    assert (page.cursor, page.sales) == (None, {page.events[0].key: "txn_1"})
+
+
 def test_missed_transactions_become_the_same_orders(shop, api, photo):
     fetched = make_transaction() | make_customer() | {"adjustments": [make_adjustment()]}
     api.answers["/live/transactions"] = {"data": [fetched], "meta": {"pagination": {"has_more": True}}}
@@ -291,7 +300,7 @@ def test_missed_transactions_become_the_same_orders(shop, api, photo):
     page = kind.list_missed(datetime(2026, 11, 1, tzinfo=UTC), None)
 
     assert page.cursor == "txn_1"
-    assert list(page.sales.values()) == ["txn_1"]
+    assert not page.sales  # it has a refund, which may be new
     sell(shop)
     [missed] = page.events
     Event.objects.create(connection=shop, key=missed.key, topic=missed.topic, body=missed.body)

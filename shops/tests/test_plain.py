@@ -55,9 +55,7 @@ def test_the_password_may_be_that_of_basic_authentication(shop, photo):
     assert post(shop, urlencode(make_plain()).encode(), FORM, Authorization=f"Basic {login}").status_code == 200
 
 
-@pytest.mark.parametrize(
-    "login", ["", "Bearer", "Bearer x", f"Token {SECRET}x", "Basic !", "Basic eDp4", "Basic eA=="]
-)
+@pytest.mark.parametrize("login", ["", "Bearer", "Bearer x", f"Token {SECRET}x", "Basic !", "Basic eDp4"])
 def test_a_wrong_password_is_rejected(shop, photo, login):
     assert post(shop, urlencode(make_plain()).encode(), FORM, Authorization=login).status_code == 401
     assert not Event.objects.exists()

@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from fulfillment.attention import lost_deliveries, stuck_fulfillments, troubled_upstreams
+from fulfillment.attention import held_orders, lost_deliveries, stuck_fulfillments, troubled_upstreams
 from fulfillment.models import Fulfillment
 from merchants.models import ApiKey, Merchant
 from orders.models import Order
@@ -58,12 +58,12 @@ def get_sales_today(merchant: Merchant) -> Any:
 
 
 def count_problems(merchant: Merchant) -> dict[str, Any]:
-    """Count waiting orders, up to MAX_COUNTED stuck items and lost e-mails, and check the login at the mail server.
+    """Count waiting orders, up to MAX_COUNTED stuck items, lost e-mails and held orders, and check the mail server.
 
     `expiring`: an API key in use expires soon. `is_live`: an order was paid.
     """
     (row,) = read_problems(merchant=merchant.pk)
-    counts = {"waiting": row.waiting, "stuck": len(row.stuck), "lost": len(row.lost)}
+    counts = {"waiting": row.waiting, "stuck": len(row.stuck), "lost": len(row.lost), "held": len(row.held)}
     return counts | {"account": row.account, "expiring": row.expiring, "is_live": row.is_live}
 
 
@@ -74,6 +74,7 @@ def read_problems(merchant: int) -> QuerySet:
         waiting=Coalesce(Subquery(waiting.values(count=Count("order", distinct=True))), 0),
         stuck=first_keys(stuck_fulfillments().filter(order__merchant=merchant)),
         lost=first_keys(lost_deliveries().filter(merchant=merchant)),
+        held=first_keys(held_orders().filter(merchant=merchant)),
         account=Exists(MailAccount.objects.filter(merchant=merchant).exclude(reason="")),
         expiring=Exists(ApiKey.objects.filter(merchant=merchant).expiring()),
         is_live=Exists(Order.objects.filter(merchant=merchant, paid_at__isnull=False)),

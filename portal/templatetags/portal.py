@@ -27,11 +27,16 @@ LOOKS = {
             *("deleted", "terminated", "withdrawn", "canceled", "disabled", "deactivated", "discarded", "inactive"),
             *("revoked", "not valid", "ignored"),
         ],
-        ("busy", "hourglass-split"): ["pending", "queued", "deferred", "reading", "importing", "open", "received"],
+        ("busy", "hourglass-split"): [
+            *("pending", "queued", "deferred", "reading", "importing", "open", "received", "new")
+        ],
         ("warn", "info-circle-fill"): ["test"],
-        ("warn", "clock-fill"): ["waiting", "low", "failing", "temporary", "ready", "expired", "warning", "held", "parked"],
+        ("warn", "clock-fill"): [
+            *("waiting", "low", "failing", "temporary", "ready", "expired", "warning", "held", "parked")
+        ],
         ("bad", "exclamation-triangle-fill"): [
-            *("failed", "mismatch", "empty", "bounced", "rejected", "complained", "stopped", "fatal", "refused")
+            *("failed", "mismatch", "empty", "bounced", "rejected", "complained", "stopped", "fatal", "refused"),
+            *("rejecting",),
         ],
         ("good", "circle"): ["available"],
         ("busy", "shield-lock"): ["reserved"],

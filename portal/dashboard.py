@@ -19,6 +19,7 @@ from pools.models import KeyImport
 from portal.access import Role, member_required
 from portal.first_steps import get_first_steps, is_new
 from portal.pools.stock import EMPTY, LOW, get_stock
+from shops.models import Connection
 from work.sql import PreparedQuery
 
 MAX_POOLS = 6
@@ -58,12 +59,13 @@ def get_sales_today(merchant: Merchant) -> Any:
 
 
 def count_problems(merchant: Merchant) -> dict[str, Any]:
-    """Count waiting orders, up to MAX_COUNTED stuck items, lost e-mails and held orders, and check the mail server.
+    """Count waiting orders, up to MAX_COUNTED stuck items, lost e-mails, held orders and troubled shops.
 
     `expiring`: an API key in use expires soon. `is_live`: an order was paid.
     """
     (row,) = read_problems(merchant=merchant.pk)
     counts = {"waiting": row.waiting, "stuck": len(row.stuck), "lost": len(row.lost), "held": len(row.held)}
+    counts["shops"] = len(row.shops)
     return counts | {"account": row.account, "expiring": row.expiring, "is_live": row.is_live}
 
 
@@ -75,6 +77,7 @@ def read_problems(merchant: int) -> QuerySet:
         stuck=first_keys(stuck_fulfillments().filter(order__merchant=merchant)),
         lost=first_keys(lost_deliveries().filter(merchant=merchant)),
         held=first_keys(held_orders().filter(merchant=merchant)),
+        shops=first_keys(Connection.objects.kept().troubled().filter(merchant=merchant)),
         account=Exists(MailAccount.objects.filter(merchant=merchant).exclude(reason="")),
         expiring=Exists(ApiKey.objects.filter(merchant=merchant).expiring()),
         is_live=Exists(Order.objects.filter(merchant=merchant, paid_at__isnull=False)),

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
-from django.db.models import Count, Exists, OuterRef, Q, Subquery
+from django.db.models import Count, Exists, F, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce, Now
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
@@ -44,6 +44,11 @@ class ConnectionQuerySet(models.QuerySet["Connection"]):
             parked=Coalesce(Subquery(counts.filter(state=Event.State.PARKED)), 0),
             failed=Coalesce(Subquery(counts.filter(state=Event.State.FAILED)), 0),
         )
+
+    def troubled(self):
+        """Those that reject requests, or whose events can't be used."""
+        rejecting = Q(rejected_at__gt=F("last_event_at")) | Q(rejected_at__isnull=False, last_event_at=None)
+        return self.with_health().filter(rejecting | Q(parked__gt=0) | Q(failed__gt=0), disabled_at=None)
 
 
 class Connection(Signed):

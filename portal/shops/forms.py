@@ -58,7 +58,7 @@ class ConnectionForm(forms.Form):
         self.kind = kind
         if asks_secret:
             self.fields["secret"] = SecretField(
-                label=kind.secret_label,
+                label=str(kind.secret_label),
                 required=False,
                 widget=forms.PasswordInput(attrs=HIDDEN),
                 help_text=_("You can also enter it later. Stored encrypted and never shown again."),
@@ -98,10 +98,10 @@ def make_field(kind: Kind, option: Option) -> forms.Field:
     if option.is_secret:
         is_saved = bool(kind.credentials.get(option.name))
         return forms.CharField(
-            label=option.label,
+            label=str(option.label),
             max_length=MAX_OPTION,
             required=option.is_required and not is_saved,
-            help_text=f"{option.help_text} {KEPT}" if is_saved else option.help_text,
+            help_text=f"{option.help_text} {KEPT}" if is_saved else str(option.help_text),
             widget=forms.PasswordInput(attrs=HIDDEN),
         )
     common: dict[str, Any] = {
@@ -128,7 +128,7 @@ class NewSecretForm(forms.Form):
             field.initial = Connection.make_secret()
             field.help_text = _("Copy it into the shop, then save. We don’t show it again.")
         else:
-            field.label = kind.secret_label
+            field.label = str(kind.secret_label)
             field.help_text = _("Paste the one that the shop shows. Stored encrypted and never shown again.")
 
 
@@ -151,10 +151,10 @@ class MappingForm(forms.Form):
     )
     hold_hours = HoursField()
 
-    def __init__(self, merchant: Merchant, *args: Any, external: ExternalProduct | None = None, **kwargs: Any) -> None:
+    def __init__(self, merchant: Merchant, data: Any = None, *, external: ExternalProduct | None = None) -> None:
         saved = list(external.mappings.order_by("pk")) if external else []
         initial = {"ignored": external.ignored, "hold_hours": external.hold_hours} if external else {}
-        super().__init__(*args, initial=initial, **kwargs)
+        super().__init__(data, initial=initial)
         if external:
             del self.fields["external_id"]
         self.count = min(len(saved) + EMPTY_ROWS, MAX_PRODUCTS)

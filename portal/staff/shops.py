@@ -1,5 +1,7 @@
 """Connections to shops and their events in the admin. Secrets, URLs and what shops reported aren't shown there."""
 
+from typing import Any
+
 from django.contrib import admin, messages
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
@@ -24,7 +26,7 @@ class ConnectionAdmin(ReadOnly, admin.ModelAdmin):
     ]
 
     def get_queryset(self, request):
-        return super().get_queryset(request).with_health()
+        return Connection.objects.with_health()
 
     @admin.display(description=_("Health"))
     def health(self, connection: Connection) -> str:
@@ -50,10 +52,11 @@ class EventAdmin(LargeTable, NoAddOrDelete, admin.ModelAdmin):
     list_select_related = ["connection"]
     ordering = ["-pk"]
     actions = ["process_again"]
-    fields = readonly_fields = [
+    fields: Any = [
         *("connection", "order", "key", "topic", "is_test", "state", "cause", "waits_for", "reason"),
         *("created_at", "due_at", "ended_at", "attempts"),
     ]
+    readonly_fields: Any = fields
 
     def get_queryset(self, request):
         return super().get_queryset(request).defer("body")

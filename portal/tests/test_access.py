@@ -552,7 +552,7 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
         "product": order.items.earliest("pk").product,
         "quantity": 1,
         "recipient": merchant.members.get(user=owner),
-        "checkout_page": merchant.checkout_pages.get(),
+        "checkout_page": merchant.checkout_pages.get(code="main"),
         "language": "en",
     }
     test_order = send_test_order(merchant, **test_form | {"recipient": owner}, actor="test")
@@ -615,7 +615,7 @@ def values_for(world, route, who):
     if route.startswith("api-keys/"):
         values["pk"] = world.merchant.api_keys.earliest("pk").pk
     if route.startswith("checkout-pages/"):
-        values["pk"] = world.merchant.checkout_pages.get().pk
+        values["pk"] = world.merchant.checkout_pages.get(code="main").pk
     if route.startswith("test-order/"):
         values |= {"number": world.test_order.number, "pk": world.test_order.deliveries.get().pk}
     if route.startswith("setup/"):

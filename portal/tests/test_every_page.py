@@ -132,7 +132,7 @@ def make_shops(merchant, order):
     """Shops in several states. The first has a log and products of more than a page."""
     long, long_ago = "long" * 25, timezone.now() - timedelta(days=1)
     shop = connect(merchant, "woocommerce", name=long, secret="x", values={"store": f"https://{long}.example"})
-    rejected = {"rejected_at": timezone.now(), "rejected_because": "The signature is wrong."}
+    rejected: dict = {"rejected_at": timezone.now(), "rejected_because": "The signature is wrong."}
     for number, state in enumerate([{"disabled_at": long_ago}, rejected]):
         Connection.objects.filter(pk=connect(merchant, "stripe", name=f"Shop {number}").pk).update(**state)
     body = json.dumps({"billing": {"first_name": "Ada"}, "meta_data": [{"key": long, "value": 1}] * 2000})

@@ -221,6 +221,15 @@ def test_a_removed_shop_is_gone_but_its_orders_stay(manager, shop, photo):
     assert Order.objects.get().codes().count() == 2
 
 
+def test_the_home_page_counts_shops_with_problems(manager, shop, merchant):
+    connect(merchant, "woocommerce", name="Quiet shop")
+    assert "we can’t use" not in manager.get(reverse("home")).content.decode()
+
+    send(shop)
+
+    assert "1 shop</a> reports what we can’t use" in manager.get(reverse("home")).content.decode()
+
+
 # Events
 
 
@@ -241,7 +250,7 @@ def test_the_log_is_filtered_by_state_and_cause(manager, shop):
 
     page = read(manager, "", shop, query="?state=parked&cause=unpaid")
 
-    assert str(unpaid.key[:39]) in page and "unknown product" in page
+    assert str(unpaid.key[:19]) in page and "unknown product" in page
     assert len(manager.get(address("", shop) + "?state=parked&cause=unpaid").context["page"].rows) == 1
     assert len(manager.get(address("", shop) + "?state=parked").context["page"].rows) == 2
     assert manager.get(address("", shop) + "?state=failed").context["page"].rows == []

@@ -69,7 +69,7 @@ def test_woocommerce_is_connected_from_scratch(signed_in, merchant, make_product
     check(browser)
     click(browser, "Map products")
     check(browser)
-    click(browser, "Map")
+    browser.find_element(By.LINK_TEXT, "Map").click()
     Select(browser.find_element(By.NAME, "product_0")).select_by_visible_text("Photo Pro for Mac (PRO-1)")
     check(browser)
     click(browser, "Save", "button")

@@ -61,7 +61,8 @@ def get_sales_today(merchant: Merchant) -> Any:
 def count_problems(merchant: Merchant) -> dict[str, Any]:
     """Count waiting orders, up to MAX_COUNTED stuck items, lost e-mails, held orders and troubled shops.
 
-    `expiring`: an API key in use expires soon. `is_live`: an order was paid.
+    `account`: the mail server rejects our login. `expiring`: an API key in use expires soon. `is_live`: an order was
+    paid.
     """
     (row,) = read_problems(merchant=merchant.pk)
     counts = {"waiting": row.waiting, "stuck": len(row.stuck), "lost": len(row.lost), "held": len(row.held)}

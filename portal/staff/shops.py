@@ -1,7 +1,5 @@
 """Connections to shops and their events in the admin. Secrets, URLs and what shops reported aren't shown there."""
 
-from typing import Any
-
 from django.contrib import admin, messages
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
@@ -52,11 +50,10 @@ class EventAdmin(LargeTable, NoAddOrDelete, admin.ModelAdmin):
     list_select_related = ["connection"]
     ordering = ["-pk"]
     actions = ["process_again"]
-    fields: Any = [
+    fields = readonly_fields = (
         *("connection", "order", "key", "topic", "is_test", "state", "cause", "waits_for", "reason"),
         *("created_at", "due_at", "ended_at", "attempts"),
-    ]
-    readonly_fields: Any = fields
+    )
 
     def get_queryset(self, request):
         return super().get_queryset(request).defer("body")

@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
@@ -33,7 +33,7 @@ class Sender:
     kind: str
     body: dict
     signature: Callable[[bytes], dict[str, str]]
-    delays: list[float]
+    delays: Sequence[float]
     repeats_lost_connections: bool = True
     options: dict[str, str] = field(default_factory=dict)
     url: str = ""

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
 from delivery.models import DeliveredCode, Delivery
@@ -51,6 +51,11 @@ def lost_deliveries() -> QuerySet[Delivery]:
 def mappable_items() -> QuerySet[OtherItem]:
     """Items of paid orders that were not ours when reported but match a product now."""
     return OtherItem.objects.filter(order__status=Order.Status.PAID).mappable()
+
+
+def held_orders() -> OrderQuerySet:
+    """Paid orders that are being checked for fraud, so that somebody may have to approve or refund them."""
+    return Order.objects.filter(status=Order.Status.PAID, held_until__gt=Now())
 
 
 def troubled_upstreams(merchant: Merchant) -> list[Upstream]:
@@ -122,7 +127,8 @@ def count_needing_attention(merchant: Merchant, most: int) -> int:
 def _rows_needing_attention(merchant: Merchant | int | None) -> list[QuerySet[Any]]:
     """One query for each reason; each row has an `order`."""
     stuck, lost, unsold = stuck_fulfillments(), lost_deliveries(), mappable_items()
+    held = held_orders().annotate(order=F("pk"))
     if merchant:
         stuck, unsold = stuck.filter(order__merchant=merchant), unsold.filter(order__merchant=merchant)
-        lost = lost.filter(merchant=merchant)
-    return [stuck, lost, unsold]
+        lost, held = lost.filter(merchant=merchant), held.filter(merchant=merchant)
+    return [stuck, lost, unsold, held]

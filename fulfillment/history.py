@@ -221,6 +221,8 @@ def _event(event: OrderEvent) -> HistoryLine:
             text = gettext("Code ••••{hint} returned to stock unseen").format(hint=hint)
         case OrderEvent.Kind.REINSTATED:
             text = gettext("Full refund undone")
+        case OrderEvent.Kind.APPROVED:
+            text = gettext("Order approved")
         case OrderEvent.Kind.MAPPED:
             items = event.details["items"]
             text = ngettext("Item {items} mapped to a product", "Items {items} mapped to products", len(items)).format(

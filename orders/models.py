@@ -13,6 +13,7 @@ from django.db import models
 from django.db.models import Count, Exists, Func, OuterRef, Q, Subquery, Sum, Value
 from django.db.models.functions import Coalesce, Concat, Now, StrIndex, Upper
 from django.db.models.lookups import GreaterThan
+from django.utils.timezone import now
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -226,6 +227,7 @@ class Order(models.Model):
         ]
         indexes = [
             models.Index(fields=["short_number"], name="order_short_number"),
+            models.Index(fields=["merchant", "held_until"], condition=Q(held_until__isnull=False), name="order_held"),
             models.Index(Upper("email"), name="order_email"),
             models.Index(fields=["merchant", "-paid_at", "-id"], name="order_by_payment"),
             models.Index(fields=["merchant", "-reported_at", "-id"], name="order_by_report"),
@@ -274,6 +276,12 @@ class Order(models.Model):
     def paid_by_shop_clock(self) -> datetime | None:
         """The time of payment in the shop's time zone, because the customer knows that date."""
         return self.paid_at and self.paid_at.astimezone(timezone(timedelta(minutes=self.utc_offset)))
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it is paid but gets no codes yet, because it is being checked for fraud."""
+        is_paid = self.status == Order.Status.PAID
+        return bool(is_paid and self.held_until and self.held_until > now())
 
     @property
     def key(self) -> str:

@@ -3,7 +3,7 @@
 from importlib import import_module
 from pathlib import Path
 
-from portal.staff import fulfillment, incidents, licensing, merchants, orders, pools
+from portal.staff import fulfillment, incidents, licensing, merchants, orders, pools, shops
 
 for path in sorted(Path(__file__).parent.glob("*/admin.py")):
     import_module(f"portal.{path.parent.name}.admin")

@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from fulfillment.attention import lost_deliveries, stuck_fulfillments, troubled_upstreams
+from fulfillment.attention import held_orders, lost_deliveries, stuck_fulfillments, troubled_upstreams
 from fulfillment.models import Fulfillment
 from merchants.models import ApiKey, Merchant
 from orders.models import Order
@@ -19,6 +19,7 @@ from pools.models import KeyImport
 from portal.access import Role, member_required
 from portal.first_steps import get_first_steps, is_new
 from portal.pools.stock import EMPTY, LOW, get_stock
+from shops.models import Connection
 from work.sql import PreparedQuery
 
 MAX_POOLS = 6
@@ -58,12 +59,14 @@ def get_sales_today(merchant: Merchant) -> Any:
 
 
 def count_problems(merchant: Merchant) -> dict[str, Any]:
-    """Count waiting orders, up to MAX_COUNTED stuck items and lost e-mails, and check the login at the mail server.
+    """Count waiting orders, up to MAX_COUNTED stuck items, lost e-mails, held orders and troubled shops.
 
-    `expiring`: an API key in use expires soon. `is_live`: an order was paid.
+    `account`: the mail server rejects our login. `expiring`: an API key in use expires soon. `is_live`: an order was
+    paid.
     """
     (row,) = read_problems(merchant=merchant.pk)
-    counts = {"waiting": row.waiting, "stuck": len(row.stuck), "lost": len(row.lost)}
+    counts = {"waiting": row.waiting, "stuck": len(row.stuck), "lost": len(row.lost), "held": len(row.held)}
+    counts["shops"] = len(row.shops)
     return counts | {"account": row.account, "expiring": row.expiring, "is_live": row.is_live}
 
 
@@ -74,6 +77,8 @@ def read_problems(merchant: int) -> QuerySet:
         waiting=Coalesce(Subquery(waiting.values(count=Count("order", distinct=True))), 0),
         stuck=first_keys(stuck_fulfillments().filter(order__merchant=merchant)),
         lost=first_keys(lost_deliveries().filter(merchant=merchant)),
+        held=first_keys(held_orders().filter(merchant=merchant)),
+        shops=first_keys(Connection.objects.kept().troubled().filter(merchant=merchant)),
         account=Exists(MailAccount.objects.filter(merchant=merchant).exclude(reason="")),
         expiring=Exists(ApiKey.objects.filter(merchant=merchant).expiring()),
         is_live=Exists(Order.objects.filter(merchant=merchant, paid_at__isnull=False)),

@@ -30,6 +30,7 @@ urlpatterns = [
     path("setup/", include("portal.setup.urls")),
     path("test-order/", include("portal.test_orders.urls")),
     path("emails/", include("portal.emails.urls")),
+    path("shops/", include("portal.shops.urls")),
     path("webhooks/", include("portal.webhooks.urls")),
     path("web-services/", include("portal.web_services.urls")),
     path("licensing/", include("portal.licensing.urls")),

@@ -6,10 +6,10 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from shops.changes import Parked
-from shops.inbox import store
 from shops.kinds import KINDS
 from shops.kinds.base import Missed
 from shops.models import CatchUp, Connection, SaleReference
+from shops.storing import store
 from work.attempts import Failure, Policy
 
 INTERVAL = timedelta(days=1)

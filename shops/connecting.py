@@ -28,6 +28,8 @@ def connect(
     Orders come from a checkout page of the connection's own, so that its delivery can be switched off apart. It is off
     if the shop asks for licenses, because it shows them itself.
     """
+    # Serializes with other connections of the merchant, so that each gets a code of its own.
+    Merchant.objects.select_for_update(no_key=True).get(pk=merchant.pk)
     brand = KINDS[kind]
     connection = Connection(
         merchant=merchant, kind=kind, name=name or str(brand.name), **Connection.new_token(), **fields
@@ -57,9 +59,35 @@ def set_values(connection: Connection, values: Mapping[str, str]) -> None:
 
 def change_secret(connection: Connection, secret: str) -> None:
     """Replace the signing secret. The previous one stays valid for a day, while the shop changes to the new one."""
+    if secret == connection.secret:
+        return
     connection.previous_secret, connection.secret = connection.secret or None, secret
     connection.rotated_at = timezone.now()
     connection.save(update_fields=["previous_secret", "secret", "rotated_at"])
+
+
+def change_url(connection: Connection) -> None:
+    """Give the connection a new URL. The previous one stops working immediately."""
+    token = Connection.new_token()
+    connection.token, connection.token_fingerprint = token["token"], token["token_fingerprint"]
+    connection.save(update_fields=list(token))
+
+
+def switch_off(connection: Connection) -> None:
+    """Reject the shop's requests. Most shops repeat them for a while."""
+    connection.disabled_at = timezone.now()
+    connection.save(update_fields=["disabled_at"])
+
+
+def switch_on(connection: Connection) -> None:
+    connection.disabled_at = None
+    connection.save(update_fields=["disabled_at"])
+
+
+def remove(connection: Connection) -> None:
+    """Take the connection out of use. Its orders stay."""
+    connection.removed_at = timezone.now()
+    connection.save(update_fields=["removed_at"])
 
 
 def _free_code(merchant: Merchant, kind: str) -> str:

@@ -4,36 +4,23 @@ import logging
 from datetime import timedelta
 
 from django.conf import settings
-from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
-from outbound.encodings import storable
 from shops.answers import answer
 from shops.changes import Parked
 from shops.kinds import KINDS
 from shops.kinds.answering import Answering
-from shops.kinds.base import Incoming, Received, Rejected, ShopKind
-from shops.models import Connection, Event
-from work import sql
+from shops.kinds.base import Incoming, Rejected
+from shops.models import Connection
+from shops.storing import store
 from work.bodies import BodyTooLong, read_body
-from work.request_ids import current_request_id
 
 logger = logging.getLogger(__name__)
 
-# Events that were stored before are left out: senders repeat them, and bursts of repetitions must cost nothing.
-STORE = """
-    INSERT INTO shops_event (connection_id, key, topic, body, is_test, fetches, state, cause, waits_for, entered_email,
-        attempts, reason, shop_request_id)
-    SELECT %(connection)s, key, topic, body, is_test, fetches, 'received', '', '{}', '', 0, '', %(request)s
-    FROM json_to_recordset(%(events)s::json) AS event (key text, topic text, body bytea, is_test boolean,
-        fetches boolean)
-    ON CONFLICT (connection_id, key) DO NOTHING
-    RETURNING id, fetches
-"""
 MAX_EVENTS = 100  # in one request
 REJECTION_INTERVAL = timedelta(minutes=1)
 
@@ -86,19 +73,3 @@ def note_rejection(connection: Connection, reason: str) -> None:
     logger.warning("Rejected a request of shop connection %s: %s", connection.pk, reason)
     due = Q(rejected_at=None) | Q(rejected_at__lt=Now() - REJECTION_INTERVAL)
     Connection.objects.filter(due, pk=connection.pk).update(rejected_at=Now(), rejected_because=reason[:200])
-
-
-def store(kind: ShopKind, events: list[Received], *, nudge: bool = True) -> int:
-    """Store events that are new, and queue their tasks or leave that to the sweep. Return how many are."""
-    connection = kind.connection
-    column = Event._meta.get_field("body")
-    rows = []
-    for event in events:
-        body = column.seal(event.body, column.place((connection.pk, event.stored_key)))
-        row = {"key": event.stored_key, "topic": storable(event.topic)[:100], "body": f"\\x{body.hex()}"}
-        rows.append(row | {"is_test": event.is_test, "fetches": kind.asks(event)})
-    stored = sql.run(STORE, connection=connection.pk, request=current_request_id(), events=rows) if rows else []
-    for row in stored if nudge else ():
-        event = Event(pk=row.id, fetches=row.fetches)
-        transaction.on_commit(event._publish, robust=True)
-    return len(stored)

@@ -1,7 +1,7 @@
 """Connections to shops, what they report, and how their products map to ours."""
 
 import secrets
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -9,8 +9,8 @@ from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models import Count, Exists, F, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce, Now
 from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -29,15 +29,46 @@ MAX_ID = 255  # characters of an external id
 RETENTION = timedelta(days=90)
 # Instead of an event's primary key, in the task for all events.
 ALL = 0
+# Keys of sample sales start with this.
+SAMPLE_KEY = "keywell-sample-"
 
 
 class ConnectionQuerySet(models.QuerySet["Connection"]):
     def kept(self):
         return self.filter(removed_at=None)
 
+    def with_health(self):
+        """Annotate each with the time of its last event, and the numbers of those that are parked and failed."""
+        events = Event.objects.filter(connection=OuterRef("pk")).order_by()
+        counts = events.values("connection").annotate(count=Count("pk")).values("count")
+        reported = events.exclude(key__startswith=SAMPLE_KEY).order_by("-created_at", "-pk")
+        return self.annotate(
+            last_event_at=Subquery(reported.values("created_at")[:1]),
+            parked=Coalesce(Subquery(counts.filter(state=Event.State.PARKED)), 0),
+            failed=Coalesce(Subquery(counts.filter(state=Event.State.FAILED)), 0),
+        )
+
+    def troubled(self):
+        """Those that reject requests, or whose events can't be used."""
+        rejecting = Q(rejected_at__gt=F("last_event_at")) | Q(rejected_at__isnull=False, last_event_at=None)
+        return self.with_health().filter(rejecting | Q(parked__gt=0) | Q(failed__gt=0), disabled_at=None)
+
 
 class Connection(Signed):
     """One shop of a merchant, which reports its sales to `url`. `secret` is what it signs them with, if it does."""
+
+    class State(models.TextChoices):
+        DISABLED = "disabled", _("switched off")
+        REJECTING = "rejecting", _("rejects requests")
+        NEW = "new", _("waiting for events")
+        FAILED = "failed", _("events failed")
+        PARKED = "parked", _("events parked")
+        HEALTHY = "healthy", _("healthy")
+
+    # With `with_health`.
+    last_event_at: datetime | None
+    parked: int
+    failed: int
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="connections")
     kind = models.CharField(max_length=30, help_text=_("Code of a kind in shops/kinds."))
@@ -73,6 +104,19 @@ class Connection(Signed):
 
     def get_absolute_url(self) -> str:
         return reverse("shop", args=[self.pk])
+
+    @property
+    def state(self) -> State:
+        """What its health amounts to, worst first. Requires `with_health`."""
+        if self.disabled_at:
+            return self.State.DISABLED
+        if self.rejected_at and (self.last_event_at is None or self.rejected_at > self.last_event_at):
+            return self.State.REJECTING
+        if self.last_event_at is None:
+            return self.State.NEW
+        if self.failed:
+            return self.State.FAILED
+        return self.State.PARKED if self.parked else self.State.HEALTHY
 
     @property
     def url(self) -> str:
@@ -150,6 +194,13 @@ class Event(Retryable):
     def __str__(self):
         return f"{self.topic} ({self.key})"
 
+    def get_absolute_url(self) -> str:
+        return reverse("shop-event", args=[self.connection_id, self.pk])
+
+    @property
+    def is_sample(self) -> bool:
+        return self.key.startswith(SAMPLE_KEY)
+
     @property
     def queue(self) -> str:
         return CALLOUTS if self.fetches else DEFAULT
@@ -177,6 +228,15 @@ class SaleReference(models.Model):
         return self.reference
 
 
+class ExternalProductQuerySet(models.QuerySet["ExternalProduct"]):
+    def mapped(self):
+        return self.filter(Exists(ProductMapping.objects.filter(external=OuterRef("pk"))))
+
+    def decided(self):
+        """Those that a person mapped or set to be ignored."""
+        return self.filter(Q(ignored=True) | Exists(ProductMapping.objects.filter(external=OuterRef("pk"))))
+
+
 class ExternalProduct(models.Model):
     """A product of a shop: one that a person mapped or set to be ignored, or that was seen without a mapping."""
 
@@ -186,6 +246,8 @@ class ExternalProduct(models.Model):
     ignored = models.BooleanField(default=False)
     hold_hours = models.PositiveIntegerField(null=True, blank=True)
     seen_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects = ExternalProductQuerySet.as_manager()
 
     class Meta:
         constraints = [

@@ -1,13 +1,15 @@
 """One attempt at an event: translate it, and apply it to orders."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from shops.changes import Cause, Irrelevant, Parked
+from shops import samples
+from shops.changes import Cause, Change, Irrelevant, Parked
 from shops.kinds import KINDS
-from shops.models import Connection, Event
+from shops.models import MAX_ID, Connection, Event, ExternalProduct
 from shops.sales import Outcome, UnmappedProducts, apply, find_order, note_products
 from work.attempts import Policy
 
@@ -24,10 +26,9 @@ class EventPolicy(Policy[Event]):
         return event.shop_request_id
 
     def attempt(self, event):
-        kind = KINDS[event.connection.kind](event.connection)
         try:
             # May ask the shop's API, so not in a transaction.
-            changes = list(kind.translate(event))
+            changes = list(translate(event))
             outcome = apply(event, changes)
         except Irrelevant as reason:
             event.end(state=State.IGNORED, cause="", waits_for=[], reason=str(reason)[:500])
@@ -43,6 +44,12 @@ class EventPolicy(Policy[Event]):
 process = EventPolicy().run
 
 
+def translate(event: Event) -> Iterable[Change]:
+    if event.is_sample:
+        return samples.translate(event)
+    return KINDS[event.connection.kind](event.connection).translate(event)
+
+
 def finish(event: Event, outcome: Outcome) -> None:
     """Record what became of an event, and wake those that waited for it."""
     fields: dict[str, Any] = {"order": outcome.order}
@@ -53,12 +60,13 @@ def finish(event: Event, outcome: Outcome) -> None:
             "state": State.PARKED,
             "cause": problem.cause,
             "reason": str(problem),
-            "waits_for": problem.waits_for,
+            "waits_for": _names(problem),
         }
         note_products(event.connection, outcome.unmapped)
     else:
         fields |= {"state": State.DONE, "cause": "", "reason": "", "waits_for": []}
     event.end(**fields)
+    _wake_if_decided(event)
     if outcome.order:
         references = list(outcome.order.sale_references.values_list("reference", flat=True))
         wake(waiting(event.connection, Cause.NO_SALE, references))
@@ -69,10 +77,23 @@ def park(event: Event, problem: Parked) -> None:
     """Keep an event for later. Nothing about it is lost."""
     if isinstance(problem, UnmappedProducts):
         note_products(event.connection, problem.products)
-    event.end(state=State.PARKED, cause=problem.cause, reason=str(problem)[:500], waits_for=problem.waits_for)
+    event.end(state=State.PARKED, cause=problem.cause, reason=str(problem)[:500], waits_for=_names(problem))
     # What it waits for may have come in the meantime. Each side commits before it looks for the other.
     if problem.cause == Cause.NO_SALE and find_order(event.connection, problem.waits_for):
         wake(Event.objects.filter(pk=event.pk))
+    _wake_if_decided(event)
+
+
+def _names(problem: Parked) -> list[str]:
+    return [name[:MAX_ID] for name in problem.waits_for]
+
+
+def _wake_if_decided(event: Event) -> None:
+    """Wake an event if a person mapped one of its products after it was translated."""
+    if event.cause == Cause.UNMAPPED:
+        products = ExternalProduct.objects.filter(connection=event.connection, external_id__in=event.waits_for)
+        if products.decided().exists():
+            wake(Event.objects.filter(pk=event.pk))
 
 
 def waiting(connection: Connection, cause: Cause, names: list[str]) -> QuerySet[Event]:

@@ -5,6 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
+        ("merchants", "0005_first_day"),
         ("orders", "0007_order_request_id"),
     ]
 
@@ -14,6 +15,12 @@ class Migration(migrations.Migration):
             name="held_until",
             field=models.DateTimeField(
                 editable=False, help_text="It is being checked for fraud and gets no codes before.", null=True
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="order",
+            index=models.Index(
+                condition=models.Q(("held_until__isnull", False)), fields=["merchant", "held_until"], name="order_held"
             ),
         ),
         migrations.AlterField(

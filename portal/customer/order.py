@@ -182,7 +182,9 @@ def show_items(order: Order, codes: list[ActivationCode], locale: Locale) -> lis
 
 def explain_missing(item: OrderItem, merchant: str) -> str:
     """Explain missing codes to the customer. The stored reason is for the merchant."""
-    if item.fulfillment.status == Fulfillment.Status.FAILED:
+    if item.order.is_held:
+        text = gettext("%(merchant)s is checking your order. You’ll get an e-mail as soon as that’s done.")
+    elif item.fulfillment.status == Fulfillment.Status.FAILED:
         text = gettext("Something went wrong. %(merchant)s has been notified and will take care of it.")
     elif item.fulfillment.status != Fulfillment.Status.WAITING:
         text = gettext("We’re preparing it right now.")

@@ -16,6 +16,7 @@ from delivery.models import DeliveredCode, Delivery
 from delivery.resending import why_not_resend
 from fulfillment.actions import why_not_return
 from fulfillment.history import order_history
+from fulfillment.holds import UNTIL_APPROVED
 from fulfillment.models import Fulfillment, HeldCode
 from licensing.models import Licensee, Transaction
 from orders.kinds import SOURCES
@@ -126,6 +127,7 @@ class Desk:
             "history": [history[:start], history[start + cut :]],
             "lines_left_out": cut,
             "returned": last_returned(self.order),
+            "held_forever": self.order.held_until == UNTIL_APPROVED,
             "in_flight": any(is_in_flight(delivery) for delivery in self.order.deliveries.all()),
         }
 

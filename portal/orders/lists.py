@@ -48,7 +48,10 @@ WORST_FIRST: list[str] = [
     Fulfillment.Status.DONE,
     UNMAPPED,
 ]
-ROW_FIELDS = ("merchant", "number", "status", "email", "first_name", "last_name", "currency", "reported_at", "paid_at")
+ROW_FIELDS = (
+    *("merchant", "number", "status", "email", "first_name", "last_name", "currency", "reported_at", "paid_at"),
+    "held_until",
+)
 
 
 @dataclass

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from delivery import resending
 from delivery.models import Delivery
-from fulfillment import actions, held_codes
+from fulfillment import actions, held_codes, holds
 from fulfillment.models import HeldCode
 from orders.models import ID_PREFIX, ActivationCode, Order, OrderItem, named
 from orders.placing import map_items
@@ -83,7 +83,7 @@ def read_number(request: HttpRequest, name: str) -> int:
 def refuse(request: HttpRequest, desk: Desk, reason: str) -> HttpResponse:
     """Show the order in its current state with the reason why the action was refused."""
     messages.error(request, reason)
-    desk.order.refresh_from_db(fields=["status", "email"])
+    desk.order.refresh_from_db(fields=["status", "held_until", "email"])
     return show(request, desk, status=409)
 
 
@@ -146,6 +146,21 @@ def reinstate_order(request: HttpRequest, desk: Desk) -> Confirmation:
     )
     reinstate(desk.order, actor=desk.actor)
     return gettext("Refund undone. The order is paid again, and its activation codes are valid.")
+
+
+@confirmed
+def approve_order(request: HttpRequest, desk: Desk) -> Confirmation:
+    if not desk.order.is_held:
+        raise holds.NotHeld
+    yield Question(
+        title=gettext("Approve order {number}?").format(number=desk.order.number),
+        text=gettext("The order gets its activation codes immediately, and we e-mail them to {email}.").format(
+            email=desk.order.email
+        ),
+        button=gettext("Approve"),
+    )
+    holds.approve(desk.order, actor=desk.actor)
+    return f"{gettext('Order approved.')} {describe_email(desk.order)}"
 
 
 @confirmed
@@ -379,6 +394,7 @@ ACTIONS: dict[str, tuple[str, Action]] = {
     "address": ("address/", correct_address),
     "refund": ("refund/", refund_order),
     "reinstate": ("reinstate/", reinstate_order),
+    "approve": ("approve/", approve_order),
     "renew-link": ("link/renew/", renew_order_link),
     "revoke-link": ("link/revoke/", revoke_order_link),
     "resend": ("codes/<int:code>/resend/", resend_code),

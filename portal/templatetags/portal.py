@@ -25,13 +25,18 @@ LOOKS = {
         ],
         ("idle", "slash-circle"): [
             *("deleted", "terminated", "withdrawn", "canceled", "disabled", "deactivated", "discarded", "inactive"),
-            *("revoked", "not valid"),
+            *("revoked", "not valid", "ignored"),
         ],
-        ("busy", "hourglass-split"): ["pending", "queued", "deferred", "reading", "importing", "open"],
+        ("busy", "hourglass-split"): [
+            *("pending", "queued", "deferred", "reading", "importing", "open", "received", "new")
+        ],
         ("warn", "info-circle-fill"): ["test"],
-        ("warn", "clock-fill"): ["waiting", "low", "failing", "temporary", "ready", "expired", "warning"],
+        ("warn", "clock-fill"): [
+            *("waiting", "low", "failing", "temporary", "ready", "expired", "warning", "held", "parked")
+        ],
         ("bad", "exclamation-triangle-fill"): [
-            *("failed", "mismatch", "empty", "bounced", "rejected", "complained", "stopped", "fatal", "refused")
+            *("failed", "mismatch", "empty", "bounced", "rejected", "complained", "stopped", "fatal", "refused"),
+            *("rejecting",),
         ],
         ("good", "circle"): ["available"],
         ("busy", "shield-lock"): ["reserved"],
@@ -154,7 +159,7 @@ EVENTS = {
         "slash-circle": ["revoke", "unmarked", "deactivated", "license_off"],
         "eraser": ["erased"],
         "send": ["released"],
-        "check2": ["activated", "license_on"],
+        "check2": ["activated", "license_on", "approved"],
     }.items()
     for kind in kinds
 }

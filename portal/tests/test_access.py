@@ -22,6 +22,7 @@ from pools.models import KeyBatch
 from pools.uploads import begin
 from portal.test_orders.placing import send_test_order
 from portal.tests.routes import fill, routes
+from shops.connecting import connect
 from webhooks.models import WebhookEndpoint
 from webhooks.sending import send_test
 
@@ -45,6 +46,8 @@ GET  orders/<reference:number>/refund/                      login     login    2
 POST orders/<reference:number>/refund/                      login     login    302     302     302   404      403
 GET  orders/<reference:number>/reinstate/                   login     login    409     409     409   404      403
 POST orders/<reference:number>/reinstate/                   login     login    409     409     409   404      403
+GET  orders/<reference:number>/approve/                     login     login    409     409     409   404      403
+POST orders/<reference:number>/approve/                     login     login    409     409     409   404      403
 GET  orders/<reference:number>/map/                         login     login    405     405     405   404      403
 POST orders/<reference:number>/map/                         login     login    409     409     409   404      403
 GET  orders/<reference:number>/link/renew/                  login     login    200     200     200   404      403
@@ -163,6 +166,39 @@ GET  webhooks/<int:pk>/send-failed/                         login     login    4
 POST webhooks/<int:pk>/send-failed/                         login     login    403     302     302   404      403
 GET  webhooks/<int:pk>/messages/<int:message>/send/         login     login    403     200     200   404      403
 POST webhooks/<int:pk>/messages/<int:message>/send/         login     login    403     302     302   404      403
+
+GET  shops/                                                 login     login    403     200     200   200      403
+GET  shops/connect/                                         login     login    403     200     200   200      403
+GET  shops/connect/<slug:kind>/                             login     login    403     200     200   200      403
+POST shops/connect/<slug:kind>/                             login     login    403     302     302   302      403
+GET  shops/<int:pk>/                                        login     login    403     200     200   404      403
+GET  shops/<int:pk>/start/                                  login     login    403     200     200   404      403
+GET  shops/<int:pk>/change/                                 login     login    403     200     200   404      403
+POST shops/<int:pk>/change/                                 login     login    403     302     302   404      403
+GET  shops/<int:pk>/secret/                                 login     login    403     200     200   404      403
+POST shops/<int:pk>/secret/                                 login     login    403     302     302   404      403
+GET  shops/<int:pk>/url/                                    login     login    403     200     200   404      403
+POST shops/<int:pk>/url/                                    login     login    403     302     302   404      403
+GET  shops/<int:pk>/disable/                                login     login    403     200     200   404      403
+POST shops/<int:pk>/disable/                                login     login    403     302     302   404      403
+GET  shops/<int:pk>/remove/                                 login     login    403     200     200   404      403
+POST shops/<int:pk>/remove/                                 login     login    403     302     302   404      403
+GET  shops/<int:pk>/sample/                                 login     login    403     200     200   404      403
+POST shops/<int:pk>/sample/                                 login     login    403     302     302   404      403
+GET  shops/<int:pk>/process/                                login     login    403     200     200   404      403
+POST shops/<int:pk>/process/                                login     login    403     302     302   404      403
+GET  shops/<int:pk>/products/add/                           login     login    403     200     200   404      403
+POST shops/<int:pk>/products/add/                           login     login    403     302     302   404      403
+GET  shops/<int:pk>/products/<int:external>/                login     login    403     200     200   404      403
+POST shops/<int:pk>/products/<int:external>/                login     login    403     302     302   404      403
+GET  shops/<int:pk>/events/<int:event>/process/             login     login    403     200     200   404      403
+POST shops/<int:pk>/events/<int:event>/process/             login     login    403     302     302   404      403
+GET  shops/<int:pk>/events/<int:event>/address/             login     login    403     200     200   404      403
+POST shops/<int:pk>/events/<int:event>/address/             login     login    403     302     302   404      403
+GET  shops/<int:pk>/enable/                                 login     login    403     405     405   404      403
+POST shops/<int:pk>/enable/                                 login     login    403     302     302   404      403
+GET  shops/<int:pk>/products/                               login     login    403     200     200   404      403
+GET  shops/<int:pk>/events/<int:event>/                     login     login    403     200     200   404      403
 
 GET  licensing-accounts/                                    login     login    403     200     200   200      403
 GET  licensing-accounts/add/                                login     login    403     200     200   200      403
@@ -297,6 +333,8 @@ GET  invitations/<str:token>/                               302       302      3
 GET  logos/<str:digest>.png                                 404       404      404     404     404   404      404
 GET  o/<str:token>/                                         404       200      404     404     404   404      404
 POST o/<str:token>/                                         404       200      404     404     404   404      404
+GET  in/<str:token>/                                         404       404      404     404     404   404      404
+POST in/<str:token>/                                         404       404      404     404     404   404      404
 GET  lost/<slug:slug>/                                      200       200      200     200     200   200      200
 POST lost/<slug:slug>/                                      200       200      200     200     200   200      200
 GET  upload/<str:token>/                                    404       404      404     404     404   404      404
@@ -403,6 +441,12 @@ FORMS = {
     "licensing-accounts/<int:pk>/packages/<int:package>/": PACKAGE,
     "web-services/add/": SERVICE,
     "web-services/<int:pk>/change/": SERVICE,
+    "shops/connect/<slug:kind>/": {"name": "Spare", "option_paid_status": "completed"},
+    "shops/<int:pk>/change/": {"name": "Renamed", "option_paid_status": "completed"},
+    "shops/<int:pk>/secret/": {"secret": "whsec_new"},
+    "shops/<int:pk>/products/add/": {"external_id": "SPARE", "ignored": "on"},
+    "shops/<int:pk>/products/<int:external>/": {"ignored": "on"},
+    "shops/<int:pk>/events/<int:event>/address/": {"email": "ada@byron.example"},
     "webhooks/add/": ENDPOINT,
     "webhooks/<int:pk>/change/": ENDPOINT,
     "licensing/": {"search": "LICENSEE-7Q2M"},
@@ -468,6 +512,9 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
         name="Vendor", address="http://127.0.0.1:9", api_key="x", failing_since=Now()
     )
     package = merchant.license_packages.create(account=account, name="Pro", product_number="P-1")
+    shop = connect(merchant, "woocommerce")
+    event = shop.events.create(key="1", body=b"{}", state="parked", cause="address", due_at=None)
+    external = shop.external_products.create(external_id="PHOTO")
     people = {
         "anonymous": None,
         "customer": None,
@@ -497,12 +544,15 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
         "request_pk": outgoing_request.pk,
         "held": held.pk,
         "package": package.pk,
+        "kind": "woocommerce",
+        "event": event.pk,
+        "external": external.pk,
     }
     test_form = {
         "product": order.items.earliest("pk").product,
         "quantity": 1,
         "recipient": merchant.members.get(user=owner),
-        "checkout_page": merchant.checkout_pages.get(),
+        "checkout_page": merchant.checkout_pages.get(code="main"),
         "language": "en",
     }
     test_order = send_test_order(merchant, **test_form | {"recipient": owner}, actor="test")
@@ -515,6 +565,7 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
         | {
             "licensing/licensees/add/": {"product": licensing_pks["products"]},
             "licensing/licensees/<int:pk>/licenses/add/": {"template": licensing_pks["templates"]},
+            "shops/<int:pk>/sample/": {"product": order.items.earliest("pk").product.sku, "quantity": 1},
             "test-order/": {name: getattr(value, "pk", value) for name, value in test_form.items()},
         },
         payment=payment,
@@ -524,6 +575,7 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
         invitation=invitation,
         setup_request=submit(merchant, [], actor=owner, products=[], pool_name="Lite"),
         endpoint=endpoint,
+        shop=shop,
         service=service,
         account=account,
         account_request=account.outgoing_requests.create(merchant=merchant, method="GET", url=account.url),
@@ -563,11 +615,13 @@ def values_for(world, route, who):
     if route.startswith("api-keys/"):
         values["pk"] = world.merchant.api_keys.earliest("pk").pk
     if route.startswith("checkout-pages/"):
-        values["pk"] = world.merchant.checkout_pages.get().pk
+        values["pk"] = world.merchant.checkout_pages.get(code="main").pk
     if route.startswith("test-order/"):
         values |= {"number": world.test_order.number, "pk": world.test_order.deliveries.get().pk}
     if route.startswith("setup/"):
         values["pk"] = world.setup_request.pk
+    if route.startswith("shops/"):
+        values["pk"] = world.shop.pk
     if route.startswith("webhooks/"):
         values["pk"] = world.endpoint.pk
     if route.startswith("web-services/"):

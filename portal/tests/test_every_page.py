@@ -1,5 +1,6 @@
 """All pages are accessible, small, and run few queries."""
 
+import json
 import re
 from datetime import timedelta
 from decimal import Decimal
@@ -43,6 +44,10 @@ from portal.customer.upload_link import sign_import
 from portal.test_orders.placing import send_test_order
 from portal.tests.browsing import check, look_in
 from runtime.tests.installation import TIMEOUT
+from shops.changes import Cause
+from shops.connecting import connect
+from shops.kinds import KINDS
+from shops.models import Connection, Event
 from webhooks.models import WebhookEndpoint, WebhookEvent, WebhookMessage
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -118,7 +123,60 @@ def order(pay, make_product, make_member, work, outsider, merchant):
     make_uploads(merchant)
     make_licensing(merchant, code)
     make_api_keys(merchant)
+    make_shops(merchant, order)
+    Order.objects.filter(number="B9").update(held_until=timezone.now() + timedelta(days=1))
     return order
+
+
+def make_shops(merchant, order):
+    """Shops in several states. The first has a log and products of more than a page."""
+    long, long_ago = "long" * 25, timezone.now() - timedelta(days=1)
+    shop = connect(merchant, "woocommerce", name=long, secret="x", values={"store": f"https://{long}.example"})
+    rejected: dict = {"rejected_at": timezone.now(), "rejected_because": "The signature is wrong."}
+    for number, state in enumerate([{"disabled_at": long_ago}, rejected]):
+        Connection.objects.filter(pk=connect(merchant, "stripe", name=f"Shop {number}").pk).update(**state)
+    body = json.dumps({"billing": {"first_name": "Ada"}, "meta_data": [{"key": long, "value": 1}] * 2000})
+    for number in range(30):
+        external = shop.external_products.create(external_id=f"{long}{number}", name=long)
+        shop.events.create(
+            key=f"{number}",
+            topic="order.updated",
+            body=body.encode(),
+            state="parked",
+            cause=Cause.values[number % 7],
+            waits_for=[external.external_id],
+            reason="These products aren’t mapped to yours. " * 10,
+            order=order,
+            due_at=None,
+        )
+    for number in range(30):
+        external = shop.external_products.create(external_id=f"mapped {long}{number}", hold_hours=number)
+        for product in merchant.products.order_by("pk")[:3]:
+            external.mappings.create(product=product, multiplier=1000)
+
+
+def shop_urls(order):
+    shop, other = order.merchant.connections.order_by("pk")[:2]
+    event = shop.events.filter(cause=Cause.NO_ADDRESS).earliest("pk")
+    return [
+        reverse("shops"),
+        reverse("shop-kinds"),
+        *(reverse("shop-connect", args=[kind]) for kind in KINDS),
+        *(reverse("shop", args=[row.pk]) for row in order.merchant.connections.order_by("pk")),
+        reverse("shop", args=[shop.pk]) + "?state=parked&cause=address",
+        *(reverse("shop-start", args=[row.pk]) for row in (shop, other)),
+        reverse("shop-change", args=[shop.pk]),
+        reverse("shop-secret", args=[shop.pk]),
+        reverse("shop-remove", args=[shop.pk]),
+        reverse("shop-sample", args=[shop.pk]),
+        reverse("shop-products", args=[shop.pk]),
+        reverse("shop-products", args=[shop.pk]) + "?show=mapped",
+        reverse("shop-product-add", args=[shop.pk]),
+        reverse("shop-product", args=[shop.pk, shop.external_products.mapped().earliest("pk").pk]),
+        reverse("shop-event", args=[shop.pk, shop.events.earliest("pk").pk]),
+        reverse("shop-event-address", args=[shop.pk, event.pk]),
+        reverse("order", args=["B9"]),
+    ]
 
 
 def make_api_keys(merchant):
@@ -378,6 +436,7 @@ def page_urls(order):
         reverse("web-service-console", args=[order.merchant.web_services.get(name="Everything").pk]),
         *account_urls(order),
         *import_urls(order),
+        *shop_urls(order),
         *licensing_urls(),
         reverse("team"),
         reverse("product-add"),
@@ -488,6 +547,8 @@ def admin_urls(order):
         reverse("admin:licensing_licensee_change", args=[licensing.LicenseeAlias.objects.get().licensee_id]),
         reverse("admin:licensing_transaction_change", args=[licensing.Transaction.objects.latest("pk").pk]),
         reverse("admin:licensing_license_change", args=[licensing.License.objects.latest("pk").pk]),
+        reverse("admin:shops_connection_change", args=[order.merchant.connections.earliest("pk").pk]),
+        reverse("admin:shops_event_change", args=[Event.objects.earliest("pk").pk]),
         reverse("admin:merchants_merchant_add"),
         reverse("admin:merchants_merchant_change", args=[order.merchant_id]),
         reverse("admin:merchants_product_change", args=[order.items.first().product_id]),

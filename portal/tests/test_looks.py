@@ -10,6 +10,7 @@ from outbound.models import OutgoingRequest
 from pools.models import KeyImport, KeyMovement
 from portal.pools.stock import EMPTY, HEALTHY, LOW
 from portal.templatetags.portal import EVENTS, badge, event_icon
+from shops.models import Connection, Event
 from webhooks.models import WebhookEndpoint, WebhookMessage
 
 STATES = [
@@ -27,10 +28,13 @@ STATES = [
     *KeyMovement.Place.values[1:],
     *KeyImport.Status.values,
     *SetupRequest.Status.values,
+    *Connection.State.values,
+    *Event.State.values,
     *("active", "inactive", "marked", "revoked", "expired", "valid", "not valid", "warning"),
     "none",
     "deferred",
     "undone",
+    "held",
 ]
 
 

@@ -1,0 +1,60 @@
+"""Connect a shop from a terminal or a script."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from merchants.models import Merchant
+from portal.shops.forms import ConnectionForm
+from shops.connecting import connect
+from shops.kinds import KINDS
+from shops.models import Connection
+
+
+class Command(BaseCommand):
+    help = "Connects a shop and prints, one per line, its URL and the secret that it signs its requests with."
+
+    def add_arguments(self, parser):
+        parser.add_argument("action", choices=["add"])
+        parser.add_argument("kind", metavar="KIND", choices=list(KINDS), help=f"one of {', '.join(KINDS)}")
+        parser.add_argument(
+            "--merchant", metavar="SLUG", required=True, help="the merchant’s slug, which `manage merchant` prints"
+        )
+        parser.add_argument("--name", metavar="NAME", help="by default, the kind’s name")
+        parser.add_argument("--secret", metavar="SECRET", default="", help="by default, a new one if the kind has one")
+        parser.add_argument(
+            "--set", metavar="OPTION=VALUE", action="append", default=[], help="one of the kind’s options"
+        )
+
+    def handle(self, *, kind: str, merchant: str, **options: Any) -> None:
+        vendor = Merchant.objects.live().filter(slug=merchant).first()
+        if vendor is None:
+            raise CommandError(f"--merchant: there is no merchant “{merchant}”.")
+        brand = KINDS[kind](Connection(merchant=vendor, kind=kind))
+        values = self._read_options(options["set"], [option.name for option in brand.options])
+        form = ConnectionForm(
+            brand,
+            {"name": options["name"] or str(brand.name)}
+            | {f"option_{option.name}": values.get(option.name, option.initial) for option in brand.options},
+        )
+        if not form.is_valid():
+            errors = [f"{name_argument(field)}: {' '.join(map(str, texts))}" for field, texts in form.errors.items()]
+            raise CommandError("\n".join(errors))
+        shop = connect(vendor, kind, secret=options["secret"], values=form.values, **form.settings)
+        self.stdout.write(shop.url)
+        self.stdout.write(shop.secret)
+
+    def _read_options(self, pairs: list[str], names: list[str]) -> dict[str, str]:
+        values = {}
+        for pair in pairs:
+            name, separator, value = pair.partition("=")
+            if not separator or name not in names:
+                known = ", ".join(names) or "no options"
+                raise CommandError(f"--set {pair!r}: write OPTION=VALUE. This kind has {known}.")
+            values[name] = value
+        return values
+
+
+def name_argument(field: str) -> str:
+    """The argument of the command that fills a field of the form."""
+    return f"--set {field.removeprefix('option_')}" if field.startswith("option_") else f"--{field}"

@@ -1,9 +1,6 @@
-import json
-
 import pytest
 
 from shops.tests import factories
-from shops.tests.factories import post, process_due, sign
 
 
 @pytest.fixture
@@ -18,13 +15,4 @@ def shop(make_connection):
 
 @pytest.fixture
 def send():
-    """Send an order as WooCommerce does. Processes it, unless it is left for later."""
-
-    def send(shop, order, *, later=False):
-        body = json.dumps(order).encode()
-        response = post(shop, body, X_WC_Webhook_Topic="order.updated", X_WC_Webhook_Signature=sign(body))
-        if not later:
-            process_due()
-        return response
-
-    return send
+    return factories.send_order

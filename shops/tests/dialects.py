@@ -10,7 +10,8 @@ from xml.etree import ElementTree
 from django.test import Client
 
 from outbound.signatures import sign
-from shops.tests.factories import SECRET, post
+from shops.tests.factories import post
+from shops.tests.senders import SECRET
 
 FORM = "application/x-www-form-urlencoded"
 SIGNING_SECRET = "whsec_" + b64encode(b"a secret of 24 characters").decode()

@@ -19,7 +19,7 @@ from pools.tests.factories import make_pool, stock
 from shops import answers
 from shops.models import Event
 from shops.tests.dialects import DIALECTS, SECRETS
-from shops.tests.factories import SECRET
+from shops.tests.senders import SECRET
 
 pytestmark = pytest.mark.django_db
 

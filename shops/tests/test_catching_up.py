@@ -12,7 +12,8 @@ from orders.models import Order
 from shops.catching_up import catch_up, request, request_daily
 from shops.kinds import woocommerce
 from shops.models import CatchUp, Connection, Event
-from shops.tests.factories import make_order, process_due
+from shops.tests.factories import process_due
+from shops.tests.senders import make_order
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -10,7 +10,8 @@ from orders.models import Order
 from pools.models import LicenseKey
 from shops.models import Event
 from shops.tests.api_server import fetch_missed, serve
-from shops.tests.factories import emails, post, process_due, sign, subscriptions
+from shops.tests.factories import emails, post, process_due, subscriptions
+from shops.tests.senders import sign
 
 pytestmark = pytest.mark.django_db
 

@@ -13,7 +13,8 @@ from merchants.sandbox import get_sandbox
 from orders.models import Order
 from shops.kinds import KINDS
 from shops.models import Event
-from shops.tests.factories import SECRET, post, process_due, sign
+from shops.tests.factories import post, process_due
+from shops.tests.senders import SECRET, sign
 
 pytestmark = pytest.mark.django_db
 

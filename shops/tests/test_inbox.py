@@ -9,7 +9,8 @@ from orders.models import Order
 from shops.connecting import change_secret
 from shops.models import Connection, Event
 from shops.processing import process
-from shops.tests.factories import SECRET, make_order, post, process_due, sign
+from shops.tests.factories import post, process_due
+from shops.tests.senders import SECRET, make_order, sign
 
 
 def deliver(shop, order, secret=SECRET):

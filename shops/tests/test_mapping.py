@@ -7,7 +7,8 @@ from shops import processing, samples
 from shops.mapping import map_product
 from shops.models import MAX_ID, Event, ExternalProduct
 from shops.tests.factories import make_connection, process_due
-from shops.tests.test_woocommerce import make_order, send
+from shops.tests.factories import send_order as send
+from shops.tests.senders import make_order
 
 pytestmark = pytest.mark.django_db
 

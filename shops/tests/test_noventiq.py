@@ -10,7 +10,8 @@ import pytest
 from orders.models import Order, Subscription
 from pools.models import LicenseKey
 from shops.models import Event
-from shops.tests.factories import SECRET, emails, post, process_due, subscriptions
+from shops.tests.factories import emails, post, process_due, subscriptions
+from shops.tests.senders import SECRET
 
 pytestmark = pytest.mark.django_db
 

@@ -6,7 +6,7 @@ import pytest
 
 from fulfillment.personal_data import PersonalData
 from shops.models import Event
-from shops.tests.factories import make_order
+from shops.tests.senders import make_order
 
 pytestmark = pytest.mark.django_db
 

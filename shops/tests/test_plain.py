@@ -9,7 +9,8 @@ import pytest
 from orders.models import Order
 from shops.models import Event
 from shops.tests.dialects import FORM, ask_plain, make_plain
-from shops.tests.factories import SECRET, post
+from shops.tests.factories import post
+from shops.tests.senders import SECRET
 
 pytestmark = pytest.mark.django_db
 

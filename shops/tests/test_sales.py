@@ -14,7 +14,8 @@ from pools.models import LicenseKey
 from shops.changes import Cause
 from shops.models import Event, ExternalProduct, ProductMapping
 from shops.processing import waiting, wake
-from shops.tests.factories import make_order, process_due
+from shops.tests.factories import process_due
+from shops.tests.senders import make_order
 
 pytestmark = pytest.mark.django_db
 

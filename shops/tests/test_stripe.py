@@ -12,8 +12,9 @@ from orders.models import Order, Subscription
 from pools.models import LicenseKey
 from shops.kinds import KINDS
 from shops.models import Event, ExternalProduct
-from shops.tests.factories import SECRET, emails, post, process_due
+from shops.tests.factories import emails, post, process_due
 from shops.tests.fake_api import FakeApi
+from shops.tests.senders import SECRET
 
 pytestmark = pytest.mark.django_db
 

@@ -8,7 +8,8 @@ from orders.models import Order
 from pools.imports import import_keys
 from pools.tests.factories import make_pool
 from shops.tests.dialects import FORM, ask_twocheckout, read_xml, sign_length_prefixed
-from shops.tests.factories import SECRET, post
+from shops.tests.factories import post
+from shops.tests.senders import SECRET
 
 pytestmark = pytest.mark.django_db
 

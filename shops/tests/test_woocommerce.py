@@ -7,7 +7,8 @@ import pytest
 from orders.models import Order
 from pools.models import LicenseKey
 from shops.models import Event, ExternalProduct
-from shops.tests.factories import emails, make_order, post, process_due, sign
+from shops.tests.factories import emails, post, process_due
+from shops.tests.senders import make_order, sign
 
 pytestmark = pytest.mark.django_db
 

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from orders.models import Order
 from shops.models import WriteBack
-from shops.tests.factories import make_order
+from shops.tests.senders import make_order
 from shops.writing_back import write_back
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -12,8 +12,8 @@ from fulfillment.tests.factories import fulfill_due
 from orders.models import Order
 from orders.services import refund
 from shops.tests.factories import make_connection
-from shops.tests.test_woocommerce import make_order as make_sale
-from shops.tests.test_woocommerce import send
+from shops.tests.factories import send_order as send
+from shops.tests.senders import make_order as make_sale
 
 pytestmark = pytest.mark.django_db
 

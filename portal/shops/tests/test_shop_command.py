@@ -7,8 +7,8 @@ from django.core.management import CommandError, call_command
 
 from orders.models import Order
 from shops.models import Connection
-from shops.tests.factories import post, process_due, sign
-from shops.tests.test_woocommerce import make_order
+from shops.tests.factories import post, process_due
+from shops.tests.senders import make_order, sign
 
 pytestmark = pytest.mark.django_db
 

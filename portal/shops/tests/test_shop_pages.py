@@ -14,8 +14,8 @@ from shops.changes import Cause
 from shops.connecting import connect
 from shops.kinds import KINDS
 from shops.models import Connection, Event, ExternalProduct
-from shops.tests.factories import SECRET, emails, make_connection, post, process_due, sign
-from shops.tests.test_woocommerce import make_order
+from shops.tests.factories import emails, make_connection, post, process_due
+from shops.tests.senders import SECRET, make_order, sign
 
 pytestmark = pytest.mark.django_db
 

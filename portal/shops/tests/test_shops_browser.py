@@ -12,8 +12,8 @@ from orders.models import Order
 from portal.tests.browsing import check, sees
 from portal.tests.test_every_page import enter
 from runtime.tests.installation import TIMEOUT
-from shops.tests.factories import emails, post, process_due, sign
-from shops.tests.test_woocommerce import make_order
+from shops.tests.factories import emails, post, process_due
+from shops.tests.senders import make_order, sign
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -225,6 +225,10 @@ def test_the_final_slash_may_be_missing(api, product, make_payment):
     assert api.get(f"/api/v1/orders/{response.json()['order']}").status_code == 200
 
 
+def test_without_the_final_slash_a_key_is_needed_too(client, db):
+    assert client.post(URL.removesuffix("/"), {}, content_type="application/json").status_code == 401
+
+
 @pytest.mark.parametrize("path", ["payment", "orders/nope/refunds", ""])
 def test_an_unknown_path_without_a_slash_is_a_404(api, path):
     assert api.get(f"/api/v1/{path}").status_code == 404

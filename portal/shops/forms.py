@@ -1,13 +1,16 @@
 """Forms for connections to shops, with the options of each kind, and for their products."""
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from django import forms
 from django.db.models import QuerySet
+from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from merchants.forms import MomentInput
 from merchants.models import Merchant, Product
 from portal.orders.forms import PlainSelect
 from shops.kinds.base import Option, ShopKind
@@ -52,6 +55,13 @@ class ConnectionForm(forms.Form):
         help_text=_("Such as EU-, if two of your shops use the same numbers."),
     )
     hold_hours = HoursField()
+    writes_back = forms.BooleanField(
+        label=_("Also save licenses in the shop’s orders"),
+        required=False,
+        help_text=_("So that the shop can show them. The access to its API must allow changes of orders."),
+    )
+
+    SETTINGS = ("name", "number_prefix", "hold_hours", "writes_back")
 
     def __init__(self, kind: ShopKind, *args: Any, asks_secret: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -65,7 +75,9 @@ class ConnectionForm(forms.Form):
             )
         for option in kind.options:
             self.fields[f"option_{option.name}"] = make_field(kind, option)
-        rest = ["number_prefix", "hold_hours"]
+        if not kind.writes_back:
+            del self.fields["writes_back"]
+        rest = ["number_prefix", "hold_hours", "writes_back"]
         self.order_fields([name for name in self.fields if name not in rest] + rest)
 
     def clean_name(self) -> str:
@@ -90,7 +102,7 @@ class ConnectionForm(forms.Form):
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {name: self.cleaned_data[name] for name in ("name", "number_prefix", "hold_hours")}
+        return {name: self.cleaned_data[name] for name in self.SETTINGS if name in self.fields}
 
 
 def make_field(kind: ShopKind, option: Option) -> forms.Field:
@@ -202,6 +214,20 @@ class MappingForm(forms.Form):
         data = self.cleaned_data
         rows = ((data.get(f"product_{index}"), data.get(f"multiplier_{index}")) for index in range(self.count))
         return {product: multiplier or 1 for product, multiplier in rows if product}
+
+
+class FetchForm(forms.Form):
+    since = forms.DateTimeField(widget=MomentInput, help_text=_("In UTC. Orders paid since then, at most a year ago."))
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["since"].initial = timezone.now() - timedelta(days=7)
+
+    def clean_since(self) -> datetime:
+        since: datetime = self.cleaned_data["since"]
+        if not timezone.now() - timedelta(days=366) < since < timezone.now():
+            raise forms.ValidationError(gettext("Enter a time within the last year."))
+        return since
 
 
 class SampleForm(forms.Form):

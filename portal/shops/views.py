@@ -19,8 +19,8 @@ from portal.access import Role, member_required
 from portal.confirm import Confirmation, Question, confirmed
 from portal.shops import events
 from portal.shops.access import SHOPS, for_shop
-from portal.shops.forms import ConnectionForm, NewSecretForm, SampleForm
-from shops import connecting, samples
+from portal.shops.forms import ConnectionForm, FetchForm, NewSecretForm, SampleForm
+from shops import catching_up, connecting, samples
 from shops.kinds import KINDS
 from shops.kinds.base import ShopKind
 from shops.models import SAMPLE_KEY, Connection
@@ -114,6 +114,7 @@ def shop(request, shop: Connection) -> HttpResponse:
         "settings": list(describe_options(kind)),
         "unmapped": unmapped.count(),
         "lacks_secret": kind.signs and not shop.secret,
+        "last_fetch": shop.catch_ups.order_by("-created_at").first() if shop.catches_up else None,
         **events.log_context(request, shop),
     }
     return render(request, "portal/shops/shop.html", context)
@@ -130,13 +131,13 @@ def describe_options(kind: ShopKind):
 @for_shop
 @confirmed
 def change(request, shop: Connection) -> Confirmation:
-    initial = {"name": shop.name, "number_prefix": shop.number_prefix, "hold_hours": shop.hold_hours}
+    initial = {name: getattr(shop, name) for name in ConnectionForm.SETTINGS}
     form = ConnectionForm(get_kind(shop), request.POST or None, initial=initial)
     yield form_page(title=gettext("Edit shop"), form=form, button=gettext("Save"))
     for name, value in form.settings.items():
         setattr(shop, name, value)
     connecting.set_values(shop, form.values)
-    shop.save(update_fields=[*form.settings, "options", "credentials"])
+    shop.save(update_fields=[*form.settings, "options", "credentials", "catches_up"])
     return gettext("Shop changed. This applies to sales that it reports from now on.")
 
 
@@ -217,6 +218,24 @@ def remove(request, shop: Connection) -> Confirmation:
     )
     connecting.remove(shop)
     return gettext("{shop} removed. Delete the webhook in the shop, too.").format(shop=shop)
+
+
+@for_shop
+@confirmed
+def fetch(request, shop: Connection) -> Confirmation:
+    if not shop.catches_up:
+        raise Http404
+    form = FetchForm(request.POST or None)
+    yield form_page(
+        title=gettext("Fetch missed orders"),
+        text=gettext(
+            "We read the shop’s orders and process those that it hasn’t reported. This also happens every night."
+        ),
+        form=form,
+        button=gettext("Fetch orders"),
+    )
+    catching_up.request(shop, form.cleaned_data["since"])
+    return gettext("We are fetching the orders. They appear below.")
 
 
 @for_shop

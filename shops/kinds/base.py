@@ -155,10 +155,8 @@ class ShopKind:
 
     # Back into the shop
 
-    @property
-    def can_write_back(self) -> bool:
-        """Whether the connection has what it takes to save codes in the shop's orders."""
-        return False
+    # Whether codes can be saved in the shop's orders, if the merchant wants that and its API allows it.
+    writes_back = False
 
     def write_back(self, reference: str, order: Order, codes: Sequence[str]) -> None:
         """Save an order's codes in the shop's order. Doing it again changes nothing. Raises Failure or Parked."""

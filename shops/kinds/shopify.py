@@ -3,15 +3,18 @@
 https://shopify.dev/docs/api/webhooks and /docs/api/admin-rest/latest/resources/order
 """
 
+import json
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from orders.models import Order
 from shops.changes import Cause, Change, Irrelevant, Line, Parked, Refunded, Restored, Sale, make_period, subscribe
 from shops.kinds.base import Incoming, Missed, Option, Received, ShopKind, digest, irrelevant, parse_body
 from shops.models import Event
@@ -31,7 +34,7 @@ class Shopify(ShopKind):
         Option(
             "access_token",
             _("Admin API access token"),
-            _("Of a custom app that may read orders. Starts with shpat_."),
+            _("Of a custom app that may read orders, and write them to save licenses. Starts with shpat_."),
             is_secret=True,
         ),
         Option(
@@ -126,6 +129,22 @@ class Shopify(ShopKind):
         found = PERIOD_IN_NAME.search(plan["selling_plan"]["name"].text())
         period = make_period(found[2], int(found[1] or 1)) if found else ""
         return subscribe(f"{customer}-{product}", period or self.option("period"))
+
+    # Back into the shop
+
+    writes_back = True
+
+    def write_back(self, reference: str, order: Order, codes: Sequence[str]) -> None:
+        """Save the codes in a metafield, which themes and e-mails can show."""
+        fields = {"licenses": "\n".join(codes), "order_url": order.url}
+        metafields = [
+            {"namespace": "keywell", "key": name, "type": "multi_line_text_field", "value": value}
+            for name, value in fields.items()
+        ]
+        content = {"order": {"id": int(reference), "metafields": metafields}}
+        url = f"{self.option('store').rstrip('/')}/admin/api/{API_VERSION}/orders/{quote(reference, safe='')}.json"
+        headers = {"X-Shopify-Access-Token": self.option("access_token"), "Content-Type": "application/json"}
+        self.ask("PUT", url, headers=headers, body=json.dumps(content).encode())
 
     # Catching up
 

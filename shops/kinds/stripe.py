@@ -1,6 +1,6 @@
 """Stripe: Checkout, Payment Links and invoices. https://docs.stripe.com/webhooks and /checkout/fulfillment."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from orders.models import Order
 from orders.money import DECIMALS as ISO_DECIMALS
 from shops.changes import Approved, Cause, Change, Line, Parked, Refunded, Restored, Sale, make_period, subscribe
 from shops.kinds.base import Incoming, Missed, Option, Received, ShopKind, check_time, irrelevant, parse_body
@@ -29,6 +30,7 @@ TOPICS = [
     "review.closed",
 ]
 MAX_PAGES = 10
+MAX_METADATA = 500  # characters of a value
 # Answers have this shape, whatever the account's version. Events have the version of their endpoint.
 VERSION = "2025-03-31.basil"
 # Stripe's minor units differ from ISO 4217 for these. https://docs.stripe.com/currencies#special-cases
@@ -188,6 +190,28 @@ class Stripe(ShopKind):
     def _get(self, path: str, event: Event | None = None) -> Node:
         headers = {"Authorization": f"Bearer {self.option('api_key')}", "Stripe-Version": VERSION}
         return self.ask("GET", self.api + path, headers=headers, event=event)
+
+    # Back into the shop
+
+    writes_back = True
+
+    def write_back(self, reference: str, order: Order, codes: Sequence[str]) -> None:
+        """Save the codes in the payment's metadata, or only the link to them if they are too long for it."""
+        payment = order.sale_references.filter(reference__startswith="pi_").first()
+        if payment is None:
+            raise Parked(Cause.REFUSED, gettext("The order has no payment at Stripe."))
+        text = "\n".join(codes)
+        saved = {"keywell_order_url": order.url} | ({"keywell_licenses": text} if len(text) <= MAX_METADATA else {})
+        self.ask(
+            "POST",
+            f"{self.api}/v1/payment_intents/{quote(payment.reference, safe='')}",
+            headers={
+                "Authorization": f"Bearer {self.option('api_key')}",
+                "Stripe-Version": VERSION,
+                "Content-Type": "application/x-www-form-urlencoded",
+            },
+            body=urlencode({f"metadata[{name}]": value for name, value in saved.items()}).encode(),
+        )
 
     # Catching up
 

@@ -134,7 +134,7 @@ class WooCommerce(ShopKind):
 
     # Back into the shop
 
-    can_write_back = can_catch_up
+    writes_back = True
 
     def write_back(self, reference: str, order: Order, codes: Sequence[str]) -> None:
         path, text = f"/orders/{quote(reference, safe='')}", "\n".join(codes)

@@ -2,7 +2,7 @@
 
     MUTATIONS=1000 python3 run.py test shops/tests/test_mutations.py
 
-tries a thousand of each. Signatures are left out: Anyone who signs could send anything.
+tries a thousand of each. Signatures are left out: anyone who signs could send anything.
 """
 
 import json

@@ -1,12 +1,16 @@
 """Codes are saved in the shop's order once they are all there."""
 
 import json
+from urllib.parse import parse_qsl
 
 import pytest
 from django.utils import timezone
 
+from api.tests.factories import place
 from orders.models import Order
-from shops.models import WriteBack
+from shops.kinds.shopify import Shopify
+from shops.kinds.stripe import Stripe
+from shops.models import SaleReference, WriteBack
 from shops.tests.senders import make_order
 from shops.writing_back import write_back
 
@@ -109,3 +113,51 @@ def test_connections_that_do_not_ask_for_it_write_nothing(send, make_connection,
 
     assert not WriteBack.objects.exists()
     assert Order.objects.exists()
+
+
+def make_order_of(merchant, product, make_payment, shop, *references):
+    order = place(merchant, make_payment(product))
+    for number, reference in enumerate(references):
+        SaleReference.objects.create(connection=shop, order=order, reference=reference, is_own=not number)
+    return order
+
+
+@pytest.fixture
+def stripe(receiver, make_connection, monkeypatch):
+    monkeypatch.setattr(Stripe, "api", f"http://127.0.0.1:{receiver.port}")
+    receiver.respond = lambda received: (200, {}, b"{}")
+    return make_connection("stripe", values={"api_key": "rk_1"})
+
+
+def test_stripe_gets_them_as_metadata_of_the_payment(receiver, stripe, product, make_payment, merchant):
+    order = make_order_of(merchant, product, make_payment, stripe, "cs_1", "pi_1")
+    Stripe(stripe).write_back("cs_1", order, ["AAAA-1", "BBBB-2"])
+
+    request = receiver.received[0]
+    assert (request.method, request.path) == ("POST", "/v1/payment_intents/pi_1")
+    saved = {"metadata[keywell_order_url]": order.url, "metadata[keywell_licenses]": "AAAA-1\nBBBB-2"}
+    assert dict(parse_qsl(request.body.decode())) == saved
+
+
+def test_stripe_gets_only_the_link_if_they_are_too_long(receiver, stripe, product, make_payment, merchant):
+    order = make_order_of(merchant, product, make_payment, stripe, "pi_1")
+    Stripe(stripe).write_back("pi_1", order, ["A" * 501])
+
+    assert dict(parse_qsl(receiver.received[0].body.decode())) == {"metadata[keywell_order_url]": order.url}
+
+
+def test_shopify_gets_them_as_metafields_of_the_order(receiver, make_connection, product, make_payment, merchant):
+    receiver.respond = lambda received: (200, {}, b"{}")
+    values = {"store": f"http://127.0.0.1:{receiver.port}", "access_token": "shpat_1"}
+    shop = make_connection("shopify", values=values)
+    order = make_order_of(merchant, product, make_payment, shop, "450789469")
+    Shopify(shop).write_back("450789469", order, ["AAAA-1", "BBBB-2"])
+
+    request = receiver.received[0]
+    assert request.method == "PUT" and request.path.endswith("/orders/450789469.json")
+    content = json.loads(request.body)["order"]
+    assert content["id"] == 450789469
+    assert {field["key"]: field["value"] for field in content["metafields"]} == {
+        "licenses": "AAAA-1\nBBBB-2",
+        "order_url": order.url,
+    }

@@ -1,11 +1,14 @@
 """The pages on which a merchant connects shops and sees what they reported."""
 
 import json
+from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
 from merchants.models import Member
 from orders.models import Order
@@ -13,7 +16,7 @@ from portal.shops.forms import MAX_CONNECTIONS
 from shops.changes import Cause
 from shops.connecting import connect
 from shops.kinds import KINDS
-from shops.models import Connection, Event, ExternalProduct
+from shops.models import CatchUp, Connection, Event, ExternalProduct
 from shops.tests.factories import emails, make_connection, post, process_due
 from shops.tests.senders import SECRET, make_order, sign
 
@@ -430,3 +433,47 @@ def count_queries(client, url):
     with CaptureQueriesContext(connection) as queries:
         client.get(url)
     return len(queries)
+
+
+# Fetching missed orders
+
+
+@pytest.fixture
+def shop_with_keys(merchant):
+    keys = {"store": "https://shop.example.com", "consumer_key": "ck_1", "consumer_secret": "cs_1"}
+    return make_connection(merchant, "woocommerce", name="Main shop", values=keys)
+
+
+def test_missed_orders_are_fetched_since_a_time(manager, shop_with_keys):
+    since = f"{timezone.now() - timedelta(days=2):%Y-%m-%dT%H:%M}"
+    page = do(manager, "fetch", shop_with_keys, since=since)
+
+    assert "We are fetching the orders." in page and "being fetched" in page
+    assert f"{CatchUp.objects.get().since:%Y-%m-%dT%H:%M}" == since
+
+
+@pytest.mark.parametrize("since", ["", "yesterday", "2019-01-01T00:00", "2999-01-01T00:00"])
+def test_a_wrong_time_is_refused(manager, shop_with_keys, since):
+    assert "We are fetching" not in do(manager, "fetch", shop_with_keys, since=since)
+    assert not CatchUp.objects.exists()
+
+
+def test_the_page_tells_how_fetching_ended(manager, shop_with_keys):
+    CatchUp.objects.create(connection=shop_with_keys, since=timezone.now(), due_at=None, ended_at=Now(), found=3)
+    assert "3 new events" in read(manager, "", shop_with_keys)
+
+    CatchUp.objects.update(reason="The shop answered 401. Check the API key.")
+    assert "The shop answered 401." in read(manager, "", shop_with_keys)
+
+
+def test_without_access_to_the_shop_there_is_nothing_to_fetch(manager, shop):
+    assert "Fetch missed orders" not in read(manager, "", shop)
+    assert manager.get(address("fetch", shop)).status_code == 404
+
+
+def test_keys_that_are_entered_later_allow_it(manager, shop):
+    values = {"option_store": "https://shop.example.com", "option_consumer_key": "ck_1", "option_consumer_secret": "c"}
+    do(manager, "change", shop, name="Main shop", option_paid_status="completed", writes_back="on", **values)
+
+    shop.refresh_from_db()
+    assert shop.catches_up and shop.writes_back

@@ -13,15 +13,13 @@ from django.utils.translation import gettext_lazy as _
 from shops.changes import Change, Irrelevant, Line, Parked, Refunded, Sale, subscribe
 from shops.kinds.base import (
     Incoming,
-    Malformed,
     Option,
     Received,
     Rejected,
     ShopKind,
-    check_time,
-    decode_base64,
     read_form,
 )
+from shops.kinds.standard_webhooks import verify_standard
 from shops.models import Event
 from shops.reading import Node, read_json, split_name
 
@@ -161,24 +159,6 @@ def _verify_token(kind: Generic, incoming: Incoming) -> None:
 def _verify_hmac(kind: Generic, incoming: Incoming) -> None:
     given = incoming.headers.get(kind.option("header"), "").removeprefix(kind.option("prefix"))
     kind.check_signature(given, incoming.body, form=kind.option("encoding"))
-
-
-def verify_standard(kind: ShopKind, incoming: Incoming) -> None:
-    """Verify a signature of Standard Webhooks, https://www.standardwebhooks.com/. Raises Rejected."""
-    name, seconds = (incoming.headers.get(f"webhook-{part}", "") for part in ("id", "timestamp"))
-    check_time(seconds)
-    if not name:
-        raise Malformed(gettext("The header webhook-id is missing."))
-    content = f"{name}.{seconds}.".encode() + incoming.body
-    given = [
-        decode_base64(text.removeprefix("v1,"))
-        for text in incoming.headers.get("webhook-signature", "").split()[:10]
-        if text.startswith("v1,")
-    ]
-    keys = [decode_base64(secret.decode().removeprefix("whsec_")) for secret in kind.secrets()]
-    right = [hmac.digest(key, content, "sha256") for key in keys]
-    if not any(hmac.compare_digest(one, other) for one in given for other in right):
-        raise Rejected(gettext("The signature is wrong. Does the signing secret match?"))
 
 
 VERIFY = {

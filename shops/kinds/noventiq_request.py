@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy as _
 from shops.changes import Change, subscribe
 from shops.kinds.answering import NO_CURRENCY, Answering, make_sale, parse_form
 from shops.kinds.base import Incoming, Received, digest
-from shops.kinds.standard_webhooks import StandardWebhooks
+from shops.kinds.standard_webhooks import StandardWebhooks, read_id
 from shops.models import Event
 from shops.reading import Node, read_json
 
@@ -26,7 +26,7 @@ class NoventiqRequest(Answering, StandardWebhooks):
     def read(self, incoming: Incoming) -> Received:
         # The header isn't signed, but the first request with this id decides, and only the shop can send that.
         is_test = incoming.headers.get("Keywell-Test", "").lower() == "true"
-        return Received(self._message(incoming), "license", incoming.body, is_test)
+        return Received(read_id(incoming), "license", incoming.body, is_test)
 
     def translate(self, event: Event) -> list[Change]:
         request = read_json(bytes(event.body)) if bytes(event.body).lstrip()[:1] == b"{" else parse_form(event)

@@ -3,18 +3,56 @@
 https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 """
 
-from base64 import b64decode
+import hmac
+from base64 import b64decode, b64encode
 
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from outbound.signatures import base_string
 from shops.changes import Change, Line, Refunded, Restored, Sale
-from shops.kinds.base import Incoming, Malformed, Received, Rejected, ShopKind, check_time, irrelevant, parse_body
+from shops.kinds.base import (
+    Incoming,
+    Malformed,
+    Received,
+    Rejected,
+    ShopKind,
+    check_time,
+    compare,
+    irrelevant,
+    parse_body,
+)
 from shops.models import MAX_ID, Event
 from shops.reading import Node, read_json
 
 PAID, REFUNDED = "order.paid", "order.refunded"
+
+
+def verify_standard(kind: ShopKind, incoming: Incoming) -> None:
+    """Raise Rejected unless the request is signed following the specification."""
+    name, seconds = read_id(incoming), incoming.headers.get("webhook-timestamp", "")
+    check_time(seconds)
+    given = [text[3:] for text in incoming.headers.get("webhook-signature", "").split() if text.startswith("v1,")]
+    content = base_string(name, int(seconds), incoming.body)
+    compare(given, [b64encode(hmac.digest(key, content, "sha256")) for key in _read_keys(kind.secrets())])
+
+
+def read_id(incoming: Incoming) -> str:
+    """The signed id of the message, which repetitions share. Raises Malformed."""
+    name = incoming.headers.get("webhook-id", "")
+    if not name.isprintable() or not 1 <= len(name) <= MAX_ID or name != name.strip():
+        raise Malformed(gettext("The request has no valid webhook-id."))
+    return name
+
+
+def _read_keys(secrets: list[bytes]) -> list[bytes]:
+    try:
+        keys = [b64decode(secret.removeprefix(b"whsec_"), validate=True) for secret in secrets]
+    except ValueError:
+        keys = [b""]
+    if not all(keys):
+        raise Rejected(gettext("The signing secret must be whsec_ and base64."))
+    return keys
 
 
 class StandardWebhooks(ShopKind):
@@ -28,31 +66,12 @@ class StandardWebhooks(ShopKind):
     while_down = _("Your shop decides. Repeat a webhook with the same *webhook-id* until we answer 200.")
 
     def verify(self, incoming):
-        name, seconds = self._message(incoming), incoming.headers.get("webhook-timestamp", "")
-        check_time(seconds)
-        given = [text[3:] for text in incoming.headers.get("webhook-signature", "").split() if text.startswith("v1,")]
-        self.check_signature(given, base_string(name, int(seconds), incoming.body), form="base64")
-
-    def secrets(self) -> list[bytes]:
-        try:
-            keys = [b64decode(secret.removeprefix(b"whsec_"), validate=True) for secret in super().secrets()]
-        except ValueError:
-            keys = [b""]
-        if not all(keys):
-            raise Rejected(gettext("The signing secret must be whsec_ and base64."))
-        return keys
+        verify_standard(self, incoming)
 
     def read(self, incoming: Incoming) -> Received:
         document = parse_body(incoming.body)
         is_test = _content(document)["test"].flag()
-        return Received(self._message(incoming), document["type"].label(), incoming.body, is_test)
-
-    def _message(self, incoming: Incoming) -> str:
-        """The signed id of the message, which repetitions share."""
-        name = incoming.headers.get("webhook-id", "")
-        if not name.isprintable() or not 1 <= len(name) <= MAX_ID or name != name.strip():
-            raise Malformed(gettext("The request has no valid webhook-id."))
-        return name
+        return Received(read_id(incoming), document["type"].label(), incoming.body, is_test)
 
     def translate(self, event: Event) -> list[Change]:
         document = read_json(bytes(event.body))

@@ -4,18 +4,22 @@ Without a folder, it updates the pictures that the documentation shows. With one
 and 390 pixels. Needs Chromium and its driver, and the packages that `python3 run.py test` installs.
 """
 
+import json
 import shutil
 import sys
 import tempfile
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.by import By
 
 from runtime.tests.installation import Keywell, wait_until
+from shops.tests.senders import make_order, sign
 
 FOLDER = Path(__file__).parent / "screenshots"
-IN_DOCS = {"order", "orders", "pool"}
+IN_DOCS = {"order", "orders", "pool", "shop", "shop-start", "shop-products"}
 WIDTHS = {"": 1280, "-phone": 390}
 MAX_HEIGHT = 1400
 ORDERS = 300
@@ -35,6 +39,11 @@ PAGES = {
     "api-keys": ("/api-keys/", ""),
     "product-add": ("/products/add/", ""),
     "checkout-pages": ("/checkout-pages/", ""),
+    "shop-kinds": ("/shops/connect/", ""),
+    "shop-start": ("/shops/2/start/", ""),
+    "shops": ("/shops/", ""),
+    "shop": ("/shops/", "//main//a[.='WooCommerce']"),
+    "shop-products": ("/shops/1/products/", ""),
 }
 
 
@@ -49,6 +58,7 @@ def main(folder: Path | None) -> None:
         try:
             keywell.run("manage", "demo", "--orders", str(ORDERS))
             keywell.report_payment(order="A0099000001")
+            connect_shops(keywell)
             browser = start_browser()
             try:
                 sign_in(browser, keywell)
@@ -60,6 +70,19 @@ def main(folder: Path | None) -> None:
                 browser.quit()
         finally:
             keywell.stop()
+
+
+def connect_shops(keywell: Keywell) -> None:
+    """Connect two shops, of which the first reports a sale and one of an unknown product."""
+    url, secret = keywell.run("manage", "shop", "add", "woocommerce", "--merchant", "northlight").stdout.split()[-2:]
+    keywell.run("manage", "shop", "add", "stripe", "--merchant", "northlight")
+    line = make_order()["line_items"][0]
+    for number, sku in [(727, "PHOTO-PRO"), (728, "PHOTO-BOX")]:
+        lines = [line | {"sku": sku, "name": sku.replace("-", " ").title(), "quantity": 1}]
+        body = json.dumps(make_order(id=number, number=str(number), line_items=lines)).encode()
+        headers = {"X-WC-Webhook-Topic": "order.updated", "X-WC-Webhook-Signature": sign(body, secret)}
+        address = f"http://127.0.0.1:{keywell.port}{urlsplit(url).path}"
+        urlopen(Request(address, body, {"Content-Type": "application/json"} | headers)).close()
 
 
 def start_browser() -> Chrome:

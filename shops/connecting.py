@@ -1,7 +1,8 @@
 """Connects shops: creates a connection with its URL, secret and checkout page, and changes its secrets."""
 
+import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.db import transaction
@@ -32,18 +33,30 @@ def connect(
     Merchant.objects.select_for_update(no_key=True).get(pk=merchant.pk)
     brand = KINDS[kind]
     connection = Connection(
-        merchant=merchant, kind=kind, name=name or str(brand.name), **Connection.new_token(), **fields
+        merchant=merchant, kind=kind, name=name or free_name(merchant, kind), **Connection.new_token(), **fields
     )
     connection.secret = secret or (Connection.make_secret() if brand.makes_secret else "")
     connection.checkout_page = CheckoutPage.objects.create(
         merchant=merchant,
-        code=_free_code(merchant, kind),
+        code=_number(kind, "-", merchant.checkout_pages.values_list("code", flat=True)),
         name=connection.name,
         delivery_allowed=not issubclass(brand, Answering),
     )
     set_values(connection, values or {})
     connection.save()
     return connection
+
+
+def free_name(merchant: Merchant, kind: str) -> str:
+    """The name of a new connection: its kind's, with a number if the merchant has one of that name."""
+    return _number(str(KINDS[kind].name), " ", merchant.connections.kept().values_list("name", flat=True))
+
+
+def _number(name: str, separator: str, taken: Iterable[str]) -> str:
+    """Return the name, or the first of “name 2”, “name 3” and so on that isn't taken."""
+    known = set(taken)
+    names = itertools.chain([name], (f"{name}{separator}{number}" for number in itertools.count(2)))
+    return next(each for each in names if each not in known)
 
 
 def set_values(connection: Connection, values: Mapping[str, str]) -> None:
@@ -88,12 +101,3 @@ def remove(connection: Connection) -> None:
     """Take the connection out of use. Its orders stay."""
     connection.removed_at = timezone.now()
     connection.save(update_fields=["removed_at"])
-
-
-def _free_code(merchant: Merchant, kind: str) -> str:
-    taken = set(merchant.checkout_pages.filter(code__startswith=kind).values_list("code", flat=True))
-    return next(
-        code
-        for number in range(1, len(taken) + 2)
-        if (code := kind if number == 1 else f"{kind}-{number}") not in taken
-    )

@@ -60,7 +60,8 @@ def connect(request, kind: str) -> HttpResponse:
         raise Http404
     brand = KINDS[kind](Connection(merchant=request.merchant, kind=kind))
     asks_secret = brand.signs and not brand.makes_secret
-    form = ConnectionForm(brand, request.POST or None, asks_secret=asks_secret, initial={"name": brand.name})
+    initial = {"name": connecting.free_name(request.merchant, kind)}
+    form = ConnectionForm(brand, request.POST or None, asks_secret=asks_secret, initial=initial)
     if form.is_valid():
         secret = form.cleaned_data.get("secret", "")
         shop = connecting.connect(request.merchant, kind, secret=secret, values=form.values, **form.settings)

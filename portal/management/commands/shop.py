@@ -1,12 +1,14 @@
 """Connect a shop from a terminal or a script."""
 
+import re
+from argparse import ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
 from merchants.models import Merchant
 from portal.shops.forms import ConnectionForm
-from shops.connecting import connect
+from shops.connecting import connect, free_name
 from shops.kinds import KINDS
 from shops.models import Connection
 
@@ -16,7 +18,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser):
         parser.add_argument("action", choices=["add"])
-        parser.add_argument("kind", metavar="KIND", choices=list(KINDS), help=f"one of {', '.join(KINDS)}")
+        parser.add_argument("kind", metavar="KIND", type=find_kind, help=f"one of {', '.join(KINDS)}")
         parser.add_argument(
             "--merchant", metavar="SLUG", required=True, help="the merchant’s slug, which `manage merchant` prints"
         )
@@ -34,7 +36,7 @@ class Command(BaseCommand):
         values = self._read_options(options["set"], [option.name for option in brand.options])
         form = ConnectionForm(
             brand,
-            {"name": options["name"] or str(brand.name)}
+            {"name": options["name"] or free_name(vendor, kind)}
             | {f"option_{option.name}": values.get(option.name, option.initial) for option in brand.options},
         )
         if not form.is_valid():
@@ -53,6 +55,15 @@ class Command(BaseCommand):
                 raise CommandError(f"--set {pair!r}: write OPTION=VALUE. This kind has {known}.")
             values[name] = value
         return values
+
+
+def find_kind(text: str) -> str:
+    """Return the code of a kind, also for spellings such as “Lemon-Squeezy”. Raises ArgumentTypeError."""
+    codes = {code.replace("_", ""): code for code in KINDS}
+    found = codes.get(re.sub(r"[\W_]+", "", text).lower())
+    if found is None:
+        raise ArgumentTypeError(f"“{text}” isn’t a kind of shop. Choose one of {', '.join(KINDS)}.")
+    return found
 
 
 def name_argument(field: str) -> str:

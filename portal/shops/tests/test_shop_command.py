@@ -37,6 +37,15 @@ def test_it_prints_a_url_and_a_secret_that_work(run, merchant, make_product):
     assert Order.objects.get().codes().count() == 2
 
 
+def test_it_can_connect_several_shops_of_a_kind(run, merchant):
+    run("lemonsqueezy")
+    run("Lemon-Squeezy")
+
+    names = ["Lemon Squeezy", "Lemon Squeezy 2"]
+    assert list(merchant.connections.order_by("pk").values_list("name", flat=True)) == names
+    assert merchant.checkout_pages.filter(code__in=["lemonsqueezy", "lemonsqueezy-2"]).count() == 2
+
+
 def test_it_takes_a_name_a_secret_and_options(run):
     options = ["--set", "paid_status=completed", "--set", "consumer_key=ck_1"]
 
@@ -50,7 +59,7 @@ def test_it_takes_a_name_a_secret_and_options(run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["unknown"], "invalid choice: 'unknown'"),
+        (["unknown"], "“unknown” isn’t a kind of shop. Choose one of woocommerce, shopify"),
         (["woocommerce", "--set", "paid_status"], "write OPTION=VALUE"),
         (["woocommerce", "--set", "nothing=1"], "This kind has paid_status"),
         (["woocommerce", "--set", "paid_status=never"], "--set paid_status: Select a valid choice."),
@@ -65,10 +74,10 @@ def test_it_explains_what_is_wrong(run, arguments, message):
 
 
 def test_a_name_is_used_once(run):
-    run("woocommerce")
+    run("woocommerce", "--name", "Main shop")
 
     with pytest.raises(CommandError, match="--name: Another shop has this name."):
-        run("woocommerce")
+        run("woocommerce", "--name", "Main shop")
 
 
 def test_the_merchant_must_exist(merchant, sandbox):

@@ -1,7 +1,5 @@
 """The official clients, unmodified, against the running service."""
 
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,6 +8,7 @@ from netlicensing import NetLicensingClient
 from netlicensing.exceptions import NetLicensingAuthError, NetLicensingHTTPError
 
 from licensing.models import License, LicensingProduct, VendorLogin
+from runtime.tests.programs import need
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -26,14 +25,8 @@ def login(merchant):
 
 
 def test_the_node_client_works(url, login):
-    node = shutil.which("node")
-    if not node:
-        assert not os.environ.get("CI"), "Node.js is missing."
-        pytest.skip("Node.js is missing.")
-
-    run = subprocess.run(
-        [node, Path(__file__).with_name("client.js"), url, *login], capture_output=True, text=True, timeout=60
-    )
+    command = [need("node", package="nodejs"), Path(__file__).with_name("client.js"), url, *login]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
 
     assert run.returncode == 0, run.stderr
     assert not LicensingProduct.objects.exists()

@@ -2,13 +2,13 @@
 
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from licensing.models import LicenseTemplate, LicensingProduct, ProductModule, Role, Token, VendorLogin
+from runtime.tests.programs import need
 
 PAGE = (Path(__file__).parents[2] / "docs/netlicensing.md").read_text()
 SECTION = PAGE.partition("## Transfer licenses")[2].partition("\n## ")[0]
@@ -18,9 +18,7 @@ CALLS = re.findall(r"```sh\n(curl .*?)```\n\n```\w+\n(.*?)```", SECTION, re.DOTA
 
 @pytest.fixture
 def curl(live_server, merchant):
-    if not shutil.which("curl"):
-        assert not os.environ.get("CI"), "curl is missing."
-        pytest.skip("curl is missing.")
+    need("curl")
     login, password = VendorLogin.objects.create_login(merchant, "shop")
     key = Token.objects.create(merchant=merchant, token_type=Token.Type.APIKEY, api_key_role=Role.LICENSEE)
     environment = os.environ | {

@@ -1,11 +1,9 @@
-import os
-import shutil
-
 import pytest
 from django.core.cache import cache
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
 from runtime.tests.installation import TIMEOUT, Keywell, free_port
+from runtime.tests.programs import need
 from runtime.tests.sink import Sink
 
 pytest.register_assert_rewrite("portal.tests.browsing")
@@ -25,15 +23,9 @@ FLAGS = [
 
 @pytest.fixture(scope="session")
 def chrome():
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        missing = "Chromium and its driver are not installed (Debian: chromium, chromium-driver)"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-
+    driver = need("chromedriver", "chromium", package="chromium, chromium-driver")
     options = ChromeOptions()
-    options.binary_location = chromium
+    options.binary_location = need("chromium")
     for flag in FLAGS:
         options.add_argument(flag)
     chrome = Chrome(options=options, service=ChromeService(driver))

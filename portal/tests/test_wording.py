@@ -15,6 +15,8 @@ import pytest
 from django.template.base import Lexer, TokenType
 from django.urls import NoReverseMatch, reverse
 
+from runtime.tests.programs import need
+
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS = {".py", ".html", ".txt", ".md", ".js", ".css", ".example"}
 # Decisions and the changelog record how things were; vendored files are not ours.
@@ -162,7 +164,7 @@ def too_long(subjects):
 
 def test_commit_subjects_are_short():
     log = subprocess.run(
-        ["git", "-c", "safe.directory=*", "log", f"--since={COMMITS_FROM}", "--format=%s"],
+        [need("git"), "-c", "safe.directory=*", "log", f"--since={COMMITS_FROM}", "--format=%s"],
         cwd=ROOT,
         capture_output=True,
         text=True,

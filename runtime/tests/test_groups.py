@@ -7,6 +7,7 @@ import pytest
 from runtime.installation import new_vault_key
 from runtime.tests.groups import Group, Shop, cluster
 from runtime.tests.installation import PROJECT
+from runtime.tests.programs import need
 
 # The last commit of version 0.1.0.
 PREVIOUS = "3283596"
@@ -36,7 +37,7 @@ def test_when_a_machine_dies_its_payments_are_accepted_by_another(shared):
 
 @pytest.mark.installation
 def test_the_previous_version_runs_on_the_new_schema_until_the_new_one_takes_over(shared, tmp_path):
-    archive = subprocess.run(["git", "archive", PREVIOUS], cwd=PROJECT, capture_output=True, check=True).stdout
+    archive = subprocess.run([need("git"), "archive", PREVIOUS], cwd=PROJECT, capture_output=True, check=True).stdout
     previous = tmp_path / "previous"
     previous.mkdir()
     subprocess.run(["tar", "--extract", "--directory", previous], input=archive, check=True)

@@ -1,7 +1,6 @@
 """The requests that the pages in docs/shops show for curl, as they are printed there."""
 
 import re
-import shutil
 import subprocess
 from decimal import Decimal
 
@@ -9,15 +8,18 @@ import pytest
 from django.conf import settings
 
 from orders.models import Order
+from runtime.tests.programs import need
 from shops.kinds import KINDS
 from shops.tests.factories import process_due
 
-TOOLS = ("bash", "curl", "openssl", "xxd", "sha512sum")
+TOOLS = ("bash", "curl", "openssl")
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(not all(map(shutil.which, TOOLS)), reason=f"needs {', '.join(TOOLS)}"),
-]
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def tools():
+    need(*TOOLS)
 
 
 @pytest.mark.parametrize("kind", ["shopify", "fastspring", "lemonsqueezy", "noventiq", "standard_webhooks"])

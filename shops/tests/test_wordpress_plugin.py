@@ -1,22 +1,17 @@
 """The WordPress plugin in examples/wordpress, and what it sends is what WooCommerce sends."""
 
-import os
-import shutil
 import subprocess
 
-import pytest
 from django.conf import settings
+
+from runtime.tests.programs import need
 
 FOLDER = settings.BASE_DIR / "examples/wordpress"
 
 
 def run_php(*arguments):
-    if not shutil.which("php"):
-        missing = "php is not installed (Debian: php-cli)"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    done = subprocess.run(["php", *arguments], capture_output=True, text=True, timeout=60, check=False)
+    php = need("php", package="php-cli")
+    done = subprocess.run([php, *arguments], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

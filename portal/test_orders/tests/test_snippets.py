@@ -1,8 +1,6 @@
 """The request of a test order in four programming languages does what the page says: it reports the same payment."""
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from portal.test_orders.placing import read_payment, send_test_order
 from portal.test_orders.snippets import LANGUAGES, make_snippets, quote_php
 from portal.test_orders.views import find_key, result_url
 from runtime.tests.installation import TIMEOUT
+from runtime.tests.programs import need
 
 HOSTILE = [
     """O'Brien "Bo" \\'; $HOME `id` </script> {{ x }}""",
@@ -41,12 +40,7 @@ RUNNERS = {
 def run(name, text, folder):
     """Run a snippet as a user would, and return what it prints."""
     runner = RUNNERS[name]
-    if not shutil.which(runner.program):
-        missing = f"{runner.program} is not installed (Debian: {runner.package})"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-
+    need(runner.program, package=runner.package)
     file = folder / runner.file
     file.write_text(text, encoding="utf-8")
     program = "sh" if name == "curl" else runner.program

@@ -19,6 +19,7 @@ from orders.models import ActivationCode, Order
 from outbound.models import OutgoingRequest
 from outbound.signatures import sign
 from portal.web_services.console import get_snippets
+from runtime.tests.programs import need
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -279,6 +280,7 @@ def test_the_curl_command_works_in_a_shell_with_hostile_values(make_service, rec
     service.parameters.create(position=0, name="at[]", constant="@/etc/passwd")
 
     preview = show(service, console.from_item(service, item))
+    need("curl")
     result = subprocess.run(["sh", "-c", preview.curl], capture_output=True, timeout=20)
 
     assert result.returncode == 0, result.stderr
@@ -300,6 +302,7 @@ def test_the_curl_command_with_masked_values_is_signed_too(make_service, receive
     service = make_service(parameters=["Key_last_renew", "Order"])
 
     preview = show(service, sample(service))
+    need("curl")
     subprocess.run(["sh", "-c", preview.curl], check=True, capture_output=True, timeout=20)
 
     assert preview.is_masked

@@ -11,8 +11,8 @@ from work.request_ids import current_request_id
 # Events that were stored before are left out: senders repeat them, and bursts of repetitions must cost nothing.
 STORE = """
     INSERT INTO shops_event (connection_id, key, topic, body, is_test, fetches, state, cause, waits_for, entered_email,
-        attempts, reason, shop_request_id)
-    SELECT %(connection)s, key, topic, body, is_test, fetches, 'received', '', '{}', '', 0, '', %(request)s
+        order_id, attempts, ended_at, reason, shop_request_id)
+    SELECT %(connection)s, key, topic, body, is_test, fetches, 'received', '', '{}', '', NULL, 0, NULL, '', %(request)s
     FROM json_to_recordset(%(events)s::json) AS event (key text, topic text, body bytea, is_test boolean,
         fetches boolean)
     ON CONFLICT (connection_id, key) DO NOTHING

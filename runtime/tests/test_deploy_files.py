@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from django.conf import settings
 
 from runtime.configuration import BASE_DIR
 
@@ -31,3 +32,11 @@ def test_nginx_logs_no_links_with_secrets_that_come_without_tls():
     [plain] = re.findall(r"server \{\n    listen 80;.*?\n\}", nginx, re.DOTALL)
 
     assert "access_log off;" in plain
+
+
+def test_the_image_has_every_application():
+    allowed = {line.removeprefix("!") for line in (BASE_DIR / ".dockerignore").read_text().splitlines()}
+    ours = {name.partition(".")[0] for name in settings.INSTALLED_APPS} & {path.name for path in BASE_DIR.iterdir()}
+
+    assert ours - allowed == set()
+    assert "shops" in ours

@@ -7,7 +7,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext
 
 from delivery.models import Delivery
-from fulfillment.engine import OrderNotPaid, lock_paid, save_codes
+from fulfillment.engine import OrderHeld, OrderNotPaid, check_held, lock_paid, save_codes
 from fulfillment.models import Fulfillment, FulfillmentMethod
 from fulfillment.saving import NewCode, save
 from fulfillment.sources.manual.source import ManualSource
@@ -148,7 +148,8 @@ def issue_from_reserve(item: OrderItem, *, actor: str) -> int:
     """
     try:
         lock_paid(item.order)
-    except OrderNotPaid as problem:
+        check_held(item.order)
+    except (OrderNotPaid, OrderHeld) as problem:
         raise ReplaceRefused(str(problem)) from problem
     missing = item.missing_units()
     codes: dict[int, str] = {}
@@ -213,7 +214,8 @@ def enter_codes(item: OrderItem, codes: dict[int, str], *, actor: str, source: s
     """
     try:
         lock_paid(item.order)
-    except OrderNotPaid as problem:
+        check_held(item.order)
+    except (OrderNotPaid, OrderHeld) as problem:
         raise CodeRefused(str(problem)) from problem
     missing = item.missing_units()
     if taken := set(codes) - set(missing):

@@ -146,7 +146,7 @@ def _lock(pks: Sequence[int]) -> list[Fulfillment]:
         order = fulfillment.item.order = orders[fulfillment.item.order_id]
         try:
             _check_paid(order)
-            _check_held(order)
+            check_held(order)
         except OrderNotPaid as problem:
             fulfillment.end(reason=str(problem))
         except OrderHeld as problem:
@@ -331,11 +331,11 @@ def _collect(attempt: Attempt, source: Source) -> None:
     request = CodeRequest(source, item, [], fulfillment.attempts)
     if not source.immediate:
         _check_paid(item.order)
-        _check_held(item.order)
+        check_held(item.order)
         _issue(request)
     with transaction.atomic():
         lock_paid(item.order)
-        _check_held(item.order)
+        check_held(item.order)
         if source.immediate:
             _issue(request)
         # Another worker may have saved some of them in between.
@@ -370,7 +370,8 @@ def _check_paid(order: Order) -> None:
         raise OrderNotPaid(gettext("The order is {status}.").format(status=order.status))
 
 
-def _check_held(order: Order) -> None:
+def check_held(order: Order) -> None:
+    """Raise OrderHeld if the order is being checked for fraud."""
     if order.held_until and order.held_until > database_now():
         raise OrderHeld(order.held_until)
 

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import F
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from shops.changes import Parked
 from shops.kinds import KINDS
@@ -28,6 +29,9 @@ class CatchUpPolicy(Policy[CatchUp]):
 
     def attempt(self, row):
         """Fetch one page. The next attempt fetches the next one, so that none is lost or fetched for too long."""
+        if row.connection.removed_at or row.connection.disabled_at:
+            row.end(reason=gettext("The shop is switched off or removed."))
+            return
         kind = KINDS[row.connection.kind](row.connection)
         try:
             page = kind.list_missed(row.since, row.cursor)
@@ -37,7 +41,8 @@ class CatchUpPolicy(Policy[CatchUp]):
         if page.cursor is None:
             row.end(found=F("found") + found, reason="")
         else:
-            row._update(due_at=Now(), found=F("found") + found, cursor=page.cursor, reason="")
+            # Each page has all attempts.
+            row._update(due_at=Now(), found=F("found") + found, cursor=page.cursor, reason="", attempts=0)
             row.nudge()
 
 
@@ -59,4 +64,5 @@ def request_daily() -> None:
     waiting = Connection.objects.kept().filter(catches_up=True, disabled_at=None)
     for connection in waiting.exclude(pk__in=recent.values("connection")):
         last = connection.catch_ups.filter(ended_at__isnull=False, reason="").order_by("-created_at").first()
-        request(connection, (last.created_at if last else connection.created_at) - OVERLAP)
+        # Never before the connection: what the shop sold until then, somebody else has delivered.
+        request(connection, max(connection.created_at, last.created_at - OVERLAP) if last else connection.created_at)

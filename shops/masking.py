@@ -10,8 +10,9 @@ from orders.models import Order
 from outbound.masking import MASK
 
 MAX_SHOWN = 30_000  # characters
+MAX_DEPTH = 100
 # Masked values, such as a name, are masked in other texts, too: at most this many, if they aren't too short or long.
-MAX_REPEATED, REPEATED_LENGTHS = 200, range(4, 201)
+MAX_REPEATED, REPEATED_LENGTHS = 300, range(4, 201)
 
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 # Fields with one of these words in their names are masked.
@@ -21,7 +22,21 @@ SENSITIVE = {
     *("firstname", "lastname", "fullname", "username", "surname", "nickname", "birthday", "birth", "dob", "gender"),
     *("note", "notes", "comment", "comments", "message", "memo", "company", "vat", "iban", "bic", "card", "holder"),
     *("password", "secret", "token", "signature", "hash", "authorization", "cookie", "session", "captcha"),
-    *("license", "licenses", "licence", "licences", "serial", "serials", "keys", "activation", "url", "urls", "link"),
+    *(
+        "license",
+        "licenses",
+        "licence",
+        "licences",
+        "serial",
+        "serials",
+        "keys",
+        "codes",
+        "keywell",
+        "activation",
+        "url",
+        "urls",
+        "link",
+    ),
 }
 PERSON = {
     *("customer", "client", "buyer", "payer", "purchaser", "consumer", "user", "contact", "recipient", "account"),
@@ -45,7 +60,7 @@ PRIVATE = re.compile(
 
 def show_body(body: bytes, order: Order | None = None) -> str:
     """Return a body of JSON or form fields with personal data masked, or an empty text if it is neither."""
-    masking = Masking([order.email, order.first_name, order.last_name, order.company] if order else [])
+    masking = Masking(_known(order) if order else [])
     try:
         text = json.dumps(masking.mask(_parse(body)), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
@@ -56,6 +71,12 @@ def show_body(body: bytes, order: Order | None = None) -> str:
         lines, _, _ = text[:MAX_SHOWN].rpartition("\n")
         text = f"{lines}\n…"
     return masking.mask_repeated(text)
+
+
+def _known(order: Order) -> list[str]:
+    """What must not be shown: who the customer is, and the order's codes."""
+    codes = [str(code.code) for code in order.codes()[:MAX_REPEATED]]
+    return [order.email, order.first_name, order.last_name, order.company, *codes]
 
 
 def _parse(body: bytes) -> Any:
@@ -73,16 +94,18 @@ class Masking:
         for value in known:
             self._remember(value)
 
-    def mask(self, value: Any, path: tuple[str, ...] = ()) -> Any:
+    def mask(self, value: Any, path: tuple[str, ...] = (), depth: int = 0) -> Any:
+        if depth > MAX_DEPTH:
+            raise RecursionError
         if isinstance(value, dict):
             # Lists of named values have objects like {"key": "_billing_phone", "value": "…"}.
             given = next((value[name] for name in ("key", "name") if isinstance(value.get(name), str)), "value")
             return {
-                PRIVATE.sub(MASK, key): self.mask(entry, (*path, given if key == "value" else key))
+                PRIVATE.sub(MASK, key): self.mask(entry, (*path, given if key == "value" else key), depth + 1)
                 for key, entry in value.items()
             }
         if isinstance(value, list):
-            return [self.mask(entry, path) for entry in value]
+            return [self.mask(entry, path, depth + 1) for entry in value]
         if isinstance(value, bool) or value in (None, ""):
             return value
         if is_private(path):
@@ -110,6 +133,8 @@ def is_private(path: tuple[str, ...]) -> bool:
     if not names:
         return False
     *parents, words = names
+    if words == ["name"] and not parents:  # of the customer
+        return True
     if SENSITIVE.intersection(words):
         return True
     if any(word in words and others.intersection(words) for word, others in SENSITIVE_WITH.items()):

@@ -10,12 +10,23 @@ from shops import samples
 from shops.changes import Cause, Change, Irrelevant, Parked
 from shops.kinds import KINDS
 from shops.models import MAX_ID, Connection, Event, ExternalProduct
-from shops.sales import Outcome, UnmappedProducts, apply, find_order, note_products
+from shops.sales import Outcome, UnmappedProducts, apply, find_order, names_of, note_products
+from work import sql
 from work.attempts import Policy
 
 State = Event.State
 # Woken events that are queued at once. The sweep finds the others.
 MAX_NUDGED = 100
+
+
+FORGOTTEN = """
+    SELECT event.id FROM shops_event event
+    WHERE state = 'parked' AND cause = 'no_sale' AND due_at IS NULL AND EXISTS (
+        SELECT FROM shops_salereference known
+        WHERE known.connection_id = event.connection_id AND known.reference = ANY(event.waits_for)
+    )
+    ORDER BY event.id LIMIT 100
+"""
 
 
 class EventPolicy(Policy[Event]):
@@ -65,21 +76,26 @@ def finish(event: Event, outcome: Outcome) -> None:
         note_products(event.connection, outcome.unmapped)
     else:
         fields |= {"state": State.DONE, "cause": "", "reason": "", "waits_for": []}
+    if outcome.order:
+        # First: if this worker dies in between, the event is processed again.
+        names = list(outcome.order.sale_references.values_list("reference", flat=True))
+        wake(waiting(event.connection, Cause.NO_SALE, names))
+        wake(waiting(event.connection, Cause.UNPAID, names))
     event.end(**fields)
     _wake_if_decided(event)
-    if outcome.order:
-        references = list(outcome.order.sale_references.values_list("reference", flat=True))
-        wake(waiting(event.connection, Cause.NO_SALE, references))
-        wake(waiting(event.connection, Cause.UNPAID, references))
 
 
 def park(event: Event, problem: Parked) -> None:
     """Keep an event for later. Nothing about it is lost."""
     if isinstance(problem, UnmappedProducts):
         note_products(event.connection, problem.products)
-    event.end(state=State.PARKED, cause=problem.cause, reason=str(problem)[:500], waits_for=_names(problem))
+    names = names_of(event, problem.waits_for) if problem.cause == Cause.UNPAID else _names(problem)
+    if problem.cause == Cause.UNPAID and (order := find_order(event.connection, names)):
+        event.end(state=State.DONE, cause="", reason="", waits_for=[], order=order)
+        return
+    event.end(state=State.PARKED, cause=problem.cause, reason=str(problem)[:500], waits_for=names)
     # What it waits for may have come in the meantime. Each side commits before it looks for the other.
-    if problem.cause == Cause.NO_SALE and find_order(event.connection, problem.waits_for):
+    if problem.cause in {Cause.NO_SALE, Cause.UNPAID} and find_order(event.connection, names):
         wake(Event.objects.filter(pk=event.pk))
     _wake_if_decided(event)
 
@@ -94,6 +110,11 @@ def _wake_if_decided(event: Event) -> None:
         products = ExternalProduct.objects.filter(connection=event.connection, external_id__in=event.waits_for)
         if products.decided().exists():
             wake(Event.objects.filter(pk=event.pk))
+
+
+def wake_forgotten() -> None:
+    """Wake parked events whose sale is known by now: a worker may have died before it woke them."""
+    wake(Event.objects.filter(pk__in=[row.id for row in sql.run(FORGOTTEN)]))
 
 
 def waiting(connection: Connection, cause: Cause, names: list[str]) -> QuerySet[Event]:

@@ -29,6 +29,8 @@ from work import sql
 from work.models import database_now
 
 MAX_NUMBER = 64  # characters of an order number
+# For which an order is held whose refund was reported before it, so that it gets no codes if nothing is left.
+TIME_FOR_REFUNDS = timedelta(minutes=1)
 # What a connection's external products are mapped to, and whether they are ignored.
 MAPPED = """
     SELECT external.external_id, external.ignored, external.hold_hours, product.sku, mapping.multiplier
@@ -66,8 +68,28 @@ def apply(event: Event, changes: Iterable[Change]) -> Outcome:
     return outcome
 
 
-def find_order(connection: Connection, references: Sequence[str]) -> Order | None:
-    known = SaleReference.objects.filter(connection=connection, reference__in=[name[:MAX_ID] for name in references])
+def names_of(event: Event, references: Sequence[str]) -> list[str]:
+    """The shop's ids of a sale as we keep them: a test sale may have the same ids as a real one."""
+    prefix = "test " if event.is_test else ""
+    return list(dict.fromkeys(f"{prefix}{reference}"[:MAX_ID] for reference in references))
+
+
+def find_order(connection: Connection, names: Sequence[str]) -> Order | None:
+    known = SaleReference.objects.filter(connection=connection, reference__in=names)
+    row = known.select_related("order__merchant").order_by("pk").first()
+    return row.order if row else None
+
+
+def _find_removed(event: Event, sale: Sale) -> Order | None:
+    """The order that a removed connection placed for the sale: the shop was connected again, and lists old orders."""
+    connection = event.connection
+    removed = Connection.objects.filter(
+        merchant=connection.merchant_id, kind=connection.kind, removed_at__isnull=False
+    )
+    if not removed:
+        return None
+    names, address = names_of(event, sale.references), event.entered_email or sale.email
+    known = SaleReference.objects.filter(connection__in=removed, reference__in=names, order__email__iexact=address)
     row = known.select_related("order__merchant").order_by("pk").first()
     return row.order if row else None
 
@@ -79,10 +101,11 @@ def sell(event: Event, sale: Sale, outcome: Outcome) -> None:
     connection = event.connection
     wanted = look_up(connection, sale.lines)
     pairs = list(zip(sale.lines, wanted, strict=True))
-    outcome.unmapped = {line.ids[0]: line.name for line, entry in pairs if line.ids and entry.products is None}
-    order = find_order(connection, sale.references)
+    unmapped = (line for line, entry in pairs if line.ids and entry.products is None)
+    outcome.unmapped = {line.ids[0][:MAX_ID]: line.name for line in unmapped}
+    order = find_order(connection, names_of(event, sale.references)) or _find_removed(event, sale)
     if order:
-        map_items(order, actor=str(connection), choose=partial(_choose, sale=sale, wanted=wanted))
+        _update(event, sale, order, wanted)
     elif any(entry.products for entry in wanted):
         order = _place(event, sale, wanted)
     elif outcome.unmapped:
@@ -90,6 +113,20 @@ def sell(event: Event, sale: Sale, outcome: Outcome) -> None:
     else:
         raise Irrelevant(gettext("None of the products is sold with a license."))
     outcome.order = order
+
+
+def _update(event: Event, sale: Sale, order: Order, wanted: list[Wanted]) -> None:
+    """Learn what else the shop calls a known sale, and sell the items whose products are mapped by now."""
+    _remember(event, sale, order, ignore_conflicts=True)
+    choose = partial(_choose, sale=sale, wanted=wanted)
+    if not (chosen := choose(order)):
+        return
+    skus = {item["sku"] for items in chosen.values() for item in items}
+    new = [entry for entry in wanted if any(sku in skus for sku, _ in entry.products or [])]
+    if held_until := _hold_of(entry.hold_hours for entry in new):
+        Order.objects.filter(pk=order.pk).update(held_until=held_until)
+    map_items(order, actor=str(event.connection), choose=choose)
+    WriteBack.objects.filter(order=order).update(due_at=Now(), ended_at=None)
 
 
 class UnmappedProducts(Parked):
@@ -105,20 +142,21 @@ def look_up(connection: Connection, lines: Sequence[Line]) -> list[Wanted]:
     ids = sorted({name[:MAX_ID] for line in lines for name in line.ids})
     if not ids:
         return [Wanted() for _ in lines]
-    known: dict[str, Wanted] = {}
+    decided: dict[str, Wanted] = {}
     for row in sql.run(MAPPED, connection=connection.pk, ids=ids):
-        entry = known.setdefault(row.external_id, Wanted([] if row.ignored else None, row.hold_hours))
+        entry = decided.setdefault(row.external_id, Wanted([] if row.ignored else None, row.hold_hours))
         if row.sku and not row.ignored:
             entry.products = [*(entry.products or []), (row.sku, row.multiplier)]
-    for sku in Product.objects.filter(merchant=connection.merchant_id, sku__in=ids).values_list("sku", flat=True):
-        entry = known.setdefault(sku, Wanted())
-        entry.products = [(sku, 1)] if entry.products is None else entry.products
-    return [_find_wanted(known, line) for line in lines]
+    skus = Product.objects.filter(merchant=connection.merchant_id, sku__in=ids).values_list("sku", flat=True)
+    same = {sku: Wanted([(sku, 1)], decided[sku].hold_hours if sku in decided else None) for sku in skus}
+    decided = {name: entry for name, entry in decided.items() if entry.products is not None}
+    return [_find_wanted(line, decided, same) for line in lines]
 
 
-def _find_wanted(known: dict[str, Wanted], line: Line) -> Wanted:
-    found = (known[name[:MAX_ID]] for name in line.ids if name[:MAX_ID] in known)
-    return next((entry for entry in found if entry.products is not None), Wanted())
+def _find_wanted(line: Line, *known: dict[str, Wanted]) -> Wanted:
+    """The first entry of the line's ids. What a person decided about any of them counts before a SKU."""
+    names = [name[:MAX_ID] for name in line.ids]
+    return next((entries[name] for entries in known for name in names if name in entries), Wanted())
 
 
 def note_products(connection: Connection, products: dict[str, str]) -> None:
@@ -138,7 +176,7 @@ def _place(event: Event, sale: Sale, wanted: list[Wanted]) -> Order:
     connection = event.connection
     merchant = get_sandbox(connection.merchant) if event.is_test else connection.merchant
     payment = _validate(event, merchant, sale, wanted)
-    held_until = _hold(connection, sale, wanted)
+    held_until = _hold(event, sale, wanted)
     # A number may be taken by another connection or by a report to the API.
     for number in (payment["order"], f"{payment['order'][:40]}-{connection.pk}"):
         with suppress(IntegrityError, PaymentConflict), transaction.atomic():
@@ -148,24 +186,29 @@ def _place(event: Event, sale: Sale, wanted: list[Wanted]) -> Order:
                 )
                 if is_new:
                     _remember(event, sale, order)
+                    if connection.writes_back and not event.is_test:
+                        own = sale.references[0][:MAX_ID]
+                        WriteBack.objects.create(connection=connection, order=order, reference=own).nudge()
                     return order
         # Another worker may have placed it for this sale in the meantime.
-        if own := find_order(connection, sale.references):
+        if own := find_order(connection, names_of(event, sale.references)):
             return own
     raise Parked(
         Cause.REFUSED, gettext("Order {number} was already reported by someone else.").format(number=payment["order"])
     )
 
 
-def _remember(event: Event, sale: Sale, order: Order) -> None:
+def _remember(event: Event, sale: Sale, order: Order, *, ignore_conflicts: bool = False) -> None:
     """Record what the shop calls the sale. Raises IntegrityError if another worker has placed an order for it."""
-    connection, own = event.connection, sale.references[0][:MAX_ID]
-    names = sorted({name[:MAX_ID] for name in sale.references})
-    SaleReference.objects.bulk_create(
-        [SaleReference(connection=connection, reference=name, order=order, is_own=name == own) for name in names]
-    )
-    if connection.writes_back and not event.is_test:
-        WriteBack.objects.create(connection=connection, order=order, reference=own).nudge()
+    own, *_ = names = names_of(event, sale.references)
+    rows = [
+        SaleReference(connection=event.connection, reference=name, order=order, is_own=name == own)
+        for name in sorted(names)
+    ]
+    if ignore_conflicts:
+        # Only the first report decides which id is the sale's own.
+        rows = [row for row in rows if not row.is_own]
+    SaleReference.objects.bulk_create(rows, ignore_conflicts=ignore_conflicts)
 
 
 def _validate(event: Event, merchant: Merchant, sale: Sale, wanted: list[Wanted]) -> dict[str, Any]:
@@ -245,16 +288,36 @@ def _choose(order: Order, *, sale: Sale, wanted: list[Wanted]) -> dict[OtherItem
             found[others[name]] = list(_items(line, name, entry, sale.currency))
     skus = {item["product"] for items in found.values() for item in items}
     products = {row.sku: row for row in Product.objects.filter(merchant=order.merchant.vendor_id, sku__in=skus)}
-    return {other: [item | {"product": products[item["product"]]} for item in items] for other, items in found.items()}
+    return {
+        other: [item | {"sku": item["product"], "product": products[item["product"]]} for item in items]
+        for other, items in found.items()
+    }
 
 
-def _hold(connection: Connection, sale: Sale, wanted: list[Wanted]) -> datetime | None:
-    """Until when the order gets no codes. Longest of the connection's and its products' times."""
-    hours = [connection.hold_hours, *(entry.hold_hours for entry in wanted if entry.products)]
+def _hold(event: Event, sale: Sale, wanted: list[Wanted]) -> datetime | None:
+    """Until when the order gets no codes."""
+    if sale.is_suspicious:
+        return UNTIL_APPROVED
+    sold = [entry.hold_hours for entry in wanted if entry.products]
+    held_until = _hold_of([event.connection.hold_hours, *sold])
+    if held_until is None and _has_refunds(event, sale):
+        return database_now() + TIME_FOR_REFUNDS
+    return held_until
+
+
+def _hold_of(hours: Iterable[int | None]) -> datetime | None:
+    """The end of the longest of these holds."""
     given = [hour for hour in hours if hour is not None]
-    if sale.is_suspicious or 0 in given:
+    if 0 in given:
         return UNTIL_APPROVED
     return database_now() + timedelta(hours=max(given)) if given else None
+
+
+def _has_refunds(event: Event, sale: Sale) -> bool:
+    """Whether refunds have been reported before the sale. They are processed right after it."""
+    names = names_of(event, sale.references)
+    waiting = Event.objects.filter(connection=event.connection, state=Event.State.PARKED, cause=Cause.NO_SALE)
+    return waiting.filter(waits_for__overlap=names).exists()
 
 
 def clean_number(text: str) -> str:
@@ -290,6 +353,11 @@ def take_back(event: Event, change: Refunded, outcome: Outcome) -> None:
     if known or order.status != Order.Status.PAID:
         return
     left = order.left_to_refund()
+    if amount is not None and not change.is_sum and not reference:
+        # Without the shop's number of the refund, the event tells it from others.
+        reference = f"event {event.pk}"
+        if order.refunds.filter(reference=reference).exists():
+            return
     if amount is not None and change.is_sum:
         amount -= order.total() - left
     if amount is not None and amount <= 0:
@@ -311,10 +379,11 @@ def clear(event: Event, change: Approved, outcome: Outcome) -> None:
 
 
 def _needed_order(event: Event, references: Sequence[str]) -> Order:
-    order = find_order(event.connection, references)
+    names = names_of(event, references)
+    order = find_order(event.connection, names)
     if order is None:
         text = gettext("The sale that this is about hasn’t been reported.")
-        raise Parked(Cause.NO_SALE, text, [name[:MAX_ID] for name in references])
+        raise Parked(Cause.NO_SALE, text, names)
     return order
 
 

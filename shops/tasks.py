@@ -33,7 +33,7 @@ def write_back(pk):
 @shared_task
 def sweep():
     """Queue due work, including what the broker or a dying process lost."""
-    for part in (nudge_due, catching_up.request_daily, purge):
+    for part in (nudge_due, processing.wake_forgotten, catching_up.request_daily, purge):
         try:
             part()
         except Exception:

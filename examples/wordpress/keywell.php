@@ -155,7 +155,10 @@ function keywell_read($order): array
     if (is_wp_error($answer) || wp_remote_retrieve_response_code($answer) !== 200) {
         return [];
     }
-    return json_decode(wp_remote_retrieve_body($answer), true) ?: [];
+    $found = json_decode(wp_remote_retrieve_body($answer), true) ?: [];
+    // Another shop's order may have the same number.
+    $is_own = strcasecmp($found['email'] ?? '', (string) $order->get_billing_email()) === 0;
+    return $is_own ? $found : [];
 }
 
 function keywell_show_in_account($order): void

@@ -21,9 +21,11 @@ from portal.shops import events
 from portal.shops.access import SHOPS, for_shop
 from portal.shops.forms import ConnectionForm, FetchForm, NewSecretForm, SampleForm
 from shops import catching_up, connecting, samples
+from shops.changes import Cause
 from shops.kinds import KINDS
 from shops.kinds.base import ShopKind
-from shops.models import SAMPLE_KEY, Connection
+from shops.models import SAMPLE_KEY, Connection, Event
+from shops.processing import wake
 
 EMPHASIS = re.compile(r"\*([^*]+)\*")
 
@@ -139,6 +141,7 @@ def change(request, shop: Connection) -> Confirmation:
         setattr(shop, name, value)
     connecting.set_values(shop, form.values)
     shop.save(update_fields=[*form.settings, "options", "credentials", "catches_up"])
+    wake(shop.events.filter(state=Event.State.PARKED, cause=Cause.ACCESS))
     return gettext("Shop changed. This applies to sales that it reports from now on.")
 
 

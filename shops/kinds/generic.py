@@ -10,7 +10,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from shops.changes import Change, Irrelevant, Line, Parked, Refunded, Sale, subscribe
+from shops.changes import Cause, Change, Irrelevant, Line, Parked, Refunded, Sale, subscribe
 from shops.kinds.base import (
     Incoming,
     Option,
@@ -70,6 +70,7 @@ class Generic(ShopKind):
         _path("subscription", _("Item: subscription"), "subscription.id"),
         _path("period", _("Item: its period"), "subscription.period", _("ISO 8601, such as P1Y.")),
         _path("event", _("ShopKind of event"), "event"),
+        Option("sale_events", _("Events that are sales"), initial="sale, paid, order.paid, order.completed"),
         Option("refund_events", _("Events that are refunds"), initial="refund, refunded, order.refunded, chargeback"),
         Option("other_events", _("Events to ignore"), initial="cancelled, canceled"),
         _path("refund", _("Refunded: its number"), "refund"),
@@ -87,7 +88,8 @@ class Generic(ShopKind):
 
     def read(self, incoming: Incoming) -> Received:
         body = incoming.body
-        if incoming.content_type == FORM:
+        # The header isn't signed, so it doesn't decide which of both it is.
+        if body.lstrip()[:1] not in {b"{", b"["}:
             body = json.dumps(read_form(body)).encode()
         event = super().read(replace(incoming, body=body))
         with suppress(Parked):
@@ -98,13 +100,19 @@ class Generic(ShopKind):
     def translate(self, event):
         document = read_json(bytes(event.body))
         kind = self._at(document, "event").text()
-        if kind in _words(self.option("other_events")):
+        if self._is_one_of("other_events", kind):
             raise Irrelevant(gettext("The settings ignore events of the kind {kind}.").format(kind=kind))
-        return [
-            self._read_refund(document)
-            if kind in _words(self.option("refund_events"))
-            else self._read_sale(document, event)
-        ]
+        if self._is_one_of("refund_events", kind):
+            return [self._read_refund(document)]
+        if not kind or self._is_one_of("sale_events", kind):
+            return [self._read_sale(document, event)]
+        text = gettext(
+            "The settings don’t say what events of the kind {kind} are. Add it to sales, refunds or others."
+        )
+        raise Parked(Cause.INVALID, text.format(kind=kind))
+
+    def _is_one_of(self, option: str, kind: str) -> bool:
+        return kind.lower() in {word.strip().lower() for word in self.option(option).split(",")} - {""}
 
     def _at(self, node: Node, name: str) -> Node:
         return node.at(self.option(f"path_{name}"))
@@ -144,10 +152,6 @@ class Generic(ShopKind):
             total=self._at(item, "total").amount(Decimal(0)),
             subscription=subscribe(self._at(item, "subscription").text(), self._at(item, "period").text("P1Y")),
         )
-
-
-def _words(text: str) -> set[str]:
-    return {word.strip() for word in text.split(",")} - {""}
 
 
 def _verify_token(kind: Generic, incoming: Incoming) -> None:

@@ -36,6 +36,7 @@ class Order
 
     public function __construct(public int $id) {}
     public function get_id() { return $this->id; }
+    public function get_billing_email() { return 'ada@example.com'; }
     public function get_order_number() { return "#$this->id"; }
     public function is_paid() { return $this->paid; }
     public function get_meta($name) { return $this->meta[$name] ?? ''; }
@@ -90,7 +91,7 @@ $answers['post'] = 503;
 do_action('keywell_report_again', 727, 9);
 check('and again, at last every six hours', true, $scheduled[1][0] > time() + 6 * 3600 - 10);
 
-$answers['body'] = json_encode(['items' => [
+$answers['body'] = json_encode(['email' => 'Ada@example.com', 'items' => [
     ['fulfillment' => 'waiting', 'activation_codes' => []],
     ['fulfillment' => 'done', 'activation_codes' => [['code' => 'AAAA<1>'], ['code' => 'BBBB-2']]],
 ]]);
@@ -100,11 +101,15 @@ check('the order is named by its number', 'https://keys.example.com/api/v1/order
 check('with the API key', 'Bearer kw_1', $gets[0][1]['headers']['Authorization']);
 check('while some are missing, none are kept', [], $transients);
 
-$answers['body'] = json_encode(['items' => [['fulfillment' => 'done', 'activation_codes' => [['code' => 'BBBB-2']]]]]);
+$answers['body'] = json_encode(['email' => 'ada@example.com', 'items' => [['fulfillment' => 'done', 'activation_codes' => [['code' => 'BBBB-2']]]]]);
 $mail = shown('woocommerce_email_after_order_table', $order, false, true);
 check('and in e-mails', "\nYour licenses:\nBBBB-2\n", $mail);
 check('once complete, they are kept for a while', ['BBBB-2'], $transients['keywell_codes_727']);
 check('the shop’s own copy has none', '', shown('woocommerce_email_after_order_table', $order, true, true));
+
+$transients = [];
+$answers['body'] = json_encode(['email' => 'eve@example.com', 'items' => [['fulfillment' => 'done', 'activation_codes' => [['code' => 'EEEE-5']]]]]);
+check('another shop’s order with the same number is not shown', '', shown('woocommerce_order_details_after_order_table', $order));
 
 $order->meta['_keywell_codes'] = "CCCC-3\nDDDD-4";
 check('codes that Keywell saved come first', true, strpos(shown('woocommerce_order_details_after_order_table', $order), 'DDDD-4') !== false);

@@ -64,5 +64,5 @@ def request_daily() -> None:
     waiting = Connection.objects.kept().filter(catches_up=True, disabled_at=None)
     for connection in waiting.exclude(pk__in=recent.values("connection")):
         last = connection.catch_ups.filter(ended_at__isnull=False, reason="").order_by("-created_at").first()
-        # Never before the connection: what the shop sold until then, somebody else has delivered.
+        # Never before the connection: what the shop sold until then has been delivered otherwise.
         request(connection, max(connection.created_at, last.created_at - OVERLAP) if last else connection.created_at)

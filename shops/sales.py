@@ -191,8 +191,8 @@ def _place(event: Event, sale: Sale, wanted: list[Wanted]) -> Order:
                         WriteBack.objects.create(connection=connection, order=order, reference=own).nudge()
                     return order
         # Another worker may have placed it for this sale in the meantime.
-        if own := find_order(connection, names_of(event, sale.references)):
-            return own
+        if known := find_order(connection, names_of(event, sale.references)):
+            return known
     raise Parked(
         Cause.REFUSED, gettext("Order {number} was already reported by someone else.").format(number=payment["order"])
     )

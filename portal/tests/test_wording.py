@@ -72,7 +72,8 @@ STORED = {
     *("the customer", "the mail server", "\0, support staff", "upload link of the notice of \0"),
     *("Keywell’s own orders", "The customer’s data was erased.", "This was first reported with a different value."),
     *("API key \0", "API key", "not valid", "The order is \0.", "Order \0, \0 of \0"),
-    *("events of shops", "refund, refunded, order.refunded, chargeback"),
+    *("events of shops", "refund, refunded, order.refunded, chargeback", "sale, paid, order.paid, order.completed"),
+    "event \0",
     *("marks \0", " with an error", "\0\0, size \0", "empty lines", "separator lines", "several times"),
     *("Basic \0", "Bearer \0", "Basic (user name \0)", "Photo Pro", "Engines Ltd"),
 }

@@ -13,6 +13,7 @@ from merchants.sandbox import get_sandbox
 from orders.models import Order
 from shops.kinds import KINDS
 from shops.models import Event
+from shops.processing import wake
 from shops.tests.factories import post, process_due
 from shops.tests.senders import SECRET, sign
 
@@ -149,3 +150,36 @@ def test_without_a_secret_the_url_is_enough(make_connection, photo):
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_says_what_to_do_and_what_happens_while_we_are_down(kind):
     assert KINDS[kind].steps and KINDS[kind].while_down and KINDS[kind].name
+
+
+@pytest.mark.parametrize(
+    ("event", "state"), [("Refunded", "done"), ("order.paid", "done"), ("order.created", "parked")]
+)
+def test_only_known_events_are_sales_and_refunds(make_connection, photo, event, state):
+    shop = make_connection("generic")
+    send(shop, make_sale())
+    send(shop, make_sale(event=event))
+
+    assert Event.objects.latest("pk").state == state
+    assert Order.objects.get().status == ("deleted" if event == "Refunded" else "paid")
+
+
+def test_the_content_type_does_not_decide_how_a_body_is_read(make_connection, photo):
+    shop = make_connection("generic", values={"signature": "hmac", "header": "X-Signature"})
+    customer = {"email": "ada@example.com", "name": "x&order=FREE&product=PHOTO-PRO"}
+    body = json.dumps(make_sale(customer=customer)).encode()
+    for content_type in ("application/json", "application/x-www-form-urlencoded"):
+        assert post(shop, body, content_type, X_Signature=sign(body, form="hex")).status_code == 200
+    process_due()
+
+    assert Order.objects.get().number == "5001"
+
+
+def test_a_partial_refund_without_a_number_is_recorded_once_per_event(make_connection, photo):
+    shop = make_connection("generic")
+    send(shop, make_sale())
+    send(shop, {"event": "refund", "order": "5001", "amount": "20.00"})
+    wake(Event.objects.all())
+    process_due()
+
+    assert Order.objects.get().refunds.count() == 1

@@ -133,3 +133,11 @@ def test_hostile_texts_are_masked_in_linear_time(text, settings):
 
 def test_lone_surrogates_can_be_shown():
     show_body(rb'{"x": "\ud800"}').encode()
+
+
+def test_codes_that_we_saved_in_the_shop_are_masked():
+    order = {"meta_data": [{"key": "_keywell_codes", "value": "AAAA-BBBB"}], "name": "Ada Byron", "country_code": "GB"}
+    shown = show_body(json.dumps(order).encode())
+
+    assert "AAAA" not in shown and "Ada" not in shown
+    assert '"GB"' in shown

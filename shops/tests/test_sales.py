@@ -7,15 +7,18 @@ import pytest
 from django.utils import timezone
 
 from api.tests.factories import make_payment, place
+from fulfillment.actions import enter_codes, issue_from_reserve
 from fulfillment.holds import approve
 from merchants.sandbox import get_sandbox
 from orders.models import Order
 from pools.models import LicenseKey
 from shops.changes import Cause
+from shops.connecting import remove
 from shops.models import Event, ExternalProduct, ProductMapping
-from shops.processing import waiting, wake
-from shops.tests.factories import process_due
+from shops.processing import process, waiting, wake, wake_forgotten
+from shops.tests.factories import emails, process_due
 from shops.tests.senders import make_order
+from work.refusals import Refused
 
 pytestmark = pytest.mark.django_db
 
@@ -40,6 +43,14 @@ def map_product(shop, external_id, *products, multiplier=1, **fields):
 
 def line(**fields):
     return make_order()["line_items"][0] | fields
+
+
+def enter_a_code(item):
+    enter_codes(item, {1: "CODE-1"}, actor="Bo")
+
+
+def take_from_the_reserve(item):
+    issue_from_reserve(item, actor="Bo")
 
 
 def test_mapping_a_product_processes_what_is_parked_for_it(send, shop, photo):
@@ -105,7 +116,96 @@ def test_a_refund_before_its_sale_waits_for_it(send, shop, photo):
     process_due()
 
     assert Order.objects.get().status == "deleted"
-    assert LicenseKey.objects.filter(withdrawn_because="refunded").count() == 2
+    assert not LicenseKey.objects.issued().exists()  # nothing was left to deliver
+    assert emails() == []
+
+
+def test_a_part_refunded_before_its_sale_delays_it_for_a_minute(send, shop, photo):
+    send(shop, make_order(status="refunded"))
+    send(shop, make_order(), later=True)
+    process(Event.objects.latest("pk").pk)
+
+    order = Order.objects.get()
+    assert order.held_until and timedelta(0) < order.held_until - timezone.now() <= timedelta(minutes=1)
+
+
+def test_a_refund_whose_worker_died_is_found(send, shop, photo):
+    send(shop, make_order(status="refunded"))
+    send(shop, make_order(), later=True)
+    process(Event.objects.latest("pk").pk)
+    Event.objects.filter(cause="no_sale").update(due_at=None)
+
+    wake_forgotten()
+    process_due()
+
+    assert Order.objects.get().status == "deleted"
+
+
+def test_a_test_sale_and_a_real_one_may_have_the_same_id(send, merchant, shop, photo):
+    send(shop, make_order(), later=True)
+    Event.objects.update(is_test=True)
+    process_due()
+    send(shop, make_order(customer_note="real"))
+
+    assert merchant.orders.get().codes().count() == 2
+    assert get_sandbox(merchant).orders.count() == 1
+
+
+def test_what_a_person_decided_about_a_variation_counts_before_the_sku(send, shop, photo, video):
+    map_product(shop, "57", video, multiplier=3)
+    map_product(shop, "58", ignored=True)
+    lines = [line(variation_id=57, quantity=1), line(id=316, variation_id=58)]
+    send(shop, make_order(line_items=lines))
+
+    assert [(item.product, item.units) for item in Order.objects.get().items.all()] == [(video, 3)]
+
+
+def test_ids_that_begin_alike_are_one_product(send, shop):
+    lines = [line(sku="x" * 300 + "a"), line(id=316, sku="x" * 300 + "b")]
+    send(shop, make_order(line_items=lines))
+
+    assert ExternalProduct.objects.get().external_id == "x" * 255
+
+
+def test_a_shop_that_is_connected_again_sells_no_order_twice(send, shop, make_connection, photo):
+    send(shop, make_order())
+    remove(shop)
+    send(make_connection("woocommerce"), make_order())
+
+    assert Order.objects.count() == 1
+
+
+def test_another_shop_with_the_same_ids_is_not_taken_for_a_removed_one(send, shop, make_connection, photo):
+    send(shop, make_order())
+    remove(shop)
+    send(make_connection("woocommerce"), make_order(billing={"email": "bob@example.com"}))
+
+    assert Order.objects.count() == 2
+
+
+def test_a_payment_after_an_unpaid_report_leaves_nothing_parked(send, shop, photo):
+    send(shop, make_order(status="on-hold", date_paid_gmt=None))
+    send(shop, make_order())
+    process_due()
+
+    assert set(Event.objects.values_list("state", flat=True)) == {"done"}
+
+
+@pytest.mark.parametrize("act", [enter_a_code, take_from_the_reserve])
+def test_a_person_has_to_approve_a_held_order_first(send, make_connection, photo, act):
+    send(make_connection("woocommerce", hold_hours=0), make_order())
+
+    with pytest.raises(Refused, match="The order is being checked."):
+        act(Order.objects.get().items.get())
+    assert not Order.objects.get().codes().exists()
+
+
+def test_a_product_that_is_held_is_held_when_it_is_mapped_later(send, shop, photo, video):
+    send(shop, make_order(line_items=[line(), line(id=316, sku="CLIP")]))
+    map_product(shop, "CLIP", video, hold_hours=0)
+
+    counts = {item.product: item.activation_codes.count() for item in Order.objects.get().items.all()}
+    assert counts == {photo: 2, video: 0}
 
 
 def test_two_shops_may_have_the_same_numbers(send, shop, make_connection, photo):

@@ -18,8 +18,9 @@ from shops.reading import Node, read_json, split_name
 
 SALES = {"checkout.session.completed", "checkout.session.async_payment_succeeded"}
 INVOICE = "invoice.paid"
-# Why Stripe made an invoice that is a sale. The Checkout Session usually reports the first one of a subscription.
-FIRST, RENEWALS = "subscription_create", {"subscription_cycle", "manual"}
+# Why Stripe made an invoice that is a sale. A Checkout Session may report the first one of a subscription, and those
+# that aren't of a subscription.
+RENEWAL, FIRST, MANUAL = "subscription_cycle", "subscription_create", "manual"
 TOPICS = [
     *sorted(SALES),
     INVOICE,
@@ -133,7 +134,7 @@ class Stripe(ShopKind):
         reference, reason = invoice["id"].needed(), invoice["billing_reason"].text()
         details = invoice["parent"]["subscription_details"]
         subscription = invoice["subscription"].text() or details["subscription"].text()
-        if reason not in RENEWALS and not (reason == FIRST and self._was_made_elsewhere(subscription, event)):
+        if reason != RENEWAL and not self._was_made_elsewhere(invoice, reason, subscription, event):
             raise irrelevant(f"{INVOICE} ({reason})")
         currency = invoice["currency"].currency()
         first_name, last_name = split_name(invoice["customer_name"].text())

@@ -11,7 +11,19 @@ from django.utils.translation import gettext_lazy as _
 
 from orders.models import Order
 from orders.money import DECIMALS as ISO_DECIMALS
-from shops.changes import Approved, Cause, Change, Line, Parked, Refunded, Restored, Sale, make_period, subscribe
+from shops.changes import (
+    Approved,
+    Cause,
+    Change,
+    Irrelevant,
+    Line,
+    Parked,
+    Refunded,
+    Restored,
+    Sale,
+    make_period,
+    subscribe,
+)
 from shops.kinds.base import Incoming, Missed, Option, Received, ShopKind, check_time, irrelevant, parse_body
 from shops.models import Event
 from shops.reading import Node, read_json, split_name
@@ -132,16 +144,19 @@ class Stripe(ShopKind):
 
     def _read_invoice(self, invoice: Node, event: Event) -> Sale:
         reference, reason = invoice["id"].needed(), invoice["billing_reason"].text()
+        if reason not in {RENEWAL, FIRST, MANUAL}:
+            raise irrelevant(f"{INVOICE} ({reason})")
         details = invoice["parent"]["subscription_details"]
         subscription = invoice["subscription"].text() or details["subscription"].text()
-        if reason != RENEWAL and not self._was_made_elsewhere(invoice, reason, subscription, event):
-            raise irrelevant(f"{INVOICE} ({reason})")
+        references = self._find_references(invoice, reference, event)
+        if reason == FIRST:
+            self._leave_to_session([{"subscription": subscription}], event)
+        if reason == MANUAL:
+            self._leave_to_session([{"payment_intent": name} for name in references if name.startswith("pi_")], event)
         currency = invoice["currency"].currency()
         first_name, last_name = split_name(invoice["customer_name"].text())
-        references = (reference, invoice["payment_intent"].text(), invoice["charge"].text())
-        payments = () if invoice["payment_intent"] else self._find_payments(reference, event)
         return Sale(
-            references=tuple(filter(None, (*references, *payments))),
+            references=references,
             number=invoice.first("number", "id"),
             paid_at=(invoice["status_transitions"]["paid_at"] or invoice["created"]).moment(),
             currency=currency,
@@ -155,11 +170,19 @@ class Stripe(ShopKind):
             parameters=details["metadata"].texts() | invoice["metadata"].texts(),
         )
 
-    def _was_made_elsewhere(self, subscription: str, event: Event) -> bool:
-        """Whether the subscription wasn't sold by Checkout, whose session would report its first payment."""
+    def _find_references(self, invoice: Node, reference: str, event: Event) -> tuple[str, ...]:
+        references = (reference, invoice["payment_intent"].text(), invoice["charge"].text())
+        payments = () if invoice["payment_intent"] else self._find_payments(reference, event)
+        return tuple(filter(None, (*references, *payments)))
+
+    def _leave_to_session(self, queries: Sequence[dict[str, str]], event: Event) -> None:
+        """Raise Irrelevant if one of these finds a Checkout Session, which reports the sale itself."""
         if not self.option("api_key"):
-            return False
-        return not self._list("/v1/checkout/sessions", {"subscription": subscription}, event)
+            raise Irrelevant(
+                gettext("A Checkout Session may have reported this sale. To find out, we need an API key.")
+            )
+        if any(self._list("/v1/checkout/sessions", query, event) for query in queries):
+            raise Irrelevant(gettext("The Checkout Session reports this sale."))
 
     def _read_all(self, invoice: Node, reference: str, event: Event) -> list[Node]:
         """All lines of an invoice. Events have only the first ones of a long invoice."""

@@ -290,21 +290,27 @@ def _exclusive_taxes(line: Node, currency: str) -> list[Decimal]:
 
 
 def _read_refund(refund: Node) -> Change:
-    if refund["status"].text() not in {"succeeded", "pending"}:
-        raise irrelevant(gettext("refund that failed"))
+    if not _has_succeeded(refund):
+        raise irrelevant(gettext("refund that hasn’t succeeded"))
     return Refunded(_payment(refund), refund["id"].needed(), **_money(refund))
 
 
 def _read_charge(charge: Node) -> Iterator[Refunded]:
     """Refunds in an event for endpoints that don't get refund.created, with the same references."""
     payment = _payment(charge, charge["id"].needed())
-    if charge["refunded"].flag():
+    refunds = list(charge["refunds"]["data"])
+    if charge["refunded"].flag() and all(map(_has_succeeded, refunds)):
         yield Refunded(payment, "")
         return
-    refunds = list(charge["refunds"]["data"])
     if not refunds:
         raise Parked(Cause.INVALID, gettext("Add the event refund.created, which says how much was paid back."))
-    yield from (Refunded(payment, refund["id"].needed(), **_money(refund)) for refund in refunds)
+    for refund in filter(_has_succeeded, refunds):
+        yield Refunded(payment, refund["id"].needed(), **_money(refund))
+
+
+def _has_succeeded(refund: Node) -> bool:
+    """Whether the money went back. A pending refund can still fail; if it doesn't, refund.updated follows."""
+    return refund["status"].text() == "succeeded"
 
 
 def _read_dispute(dispute: Node, topic: str, moment: datetime) -> Change:

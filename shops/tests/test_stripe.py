@@ -396,11 +396,28 @@ def test_a_partly_refunded_charge_without_its_refunds_is_parked(shop, photo):
     assert "refund.created" in Event.objects.get(state="parked").reason
 
 
-def test_a_failed_refund_changes_nothing(shop, photo):
+def test_a_pending_refund_counts_once_it_succeeds(shop, photo):
     sell(shop)
-    send(shop, "refund.updated", make_refund(status="failed"))
+    pending = make_refund(status="pending")
+    send(shop, "refund.created", pending)
+    send(
+        shop,
+        "charge.refunded",
+        {"id": "ch_1", "payment_intent": "pi_1", "refunded": True, "refunds": make_list(pending)},
+    )
+    assert Order.objects.get().status == "paid"
+
+    send(shop, "refund.updated", make_refund())
+    assert Order.objects.get().status == "deleted"
+
+
+@pytest.mark.parametrize("status", ["pending", "failed", "canceled", "requires_action"])
+def test_a_refund_that_has_not_succeeded_changes_nothing(shop, photo, status):
+    sell(shop)
+    send(shop, "refund.updated", make_refund(status=status))
 
     assert Order.objects.get().status == "paid"
+    assert Event.objects.filter(state="ignored").count() == 1
 
 
 def test_a_refund_before_the_sale_waits_for_it(shop, photo):

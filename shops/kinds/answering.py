@@ -43,6 +43,11 @@ def parse_form(event: Event) -> Node:
     return Node(read_form(bytes(event.body)))
 
 
+def join(*names: str) -> str:
+    """Make one name of several, of an order and a product, say. Different ones never make the same name."""
+    return ":".join(name.replace("%", "%25").replace(":", "%3A") for name in names)
+
+
 def make_sale(
     event: Event,
     *,

@@ -8,7 +8,7 @@ from hashlib import md5
 from django.utils.translation import gettext_lazy as _
 
 from shops.changes import Sale, subscribe
-from shops.kinds.answering import Answering, make_sale, parse_form
+from shops.kinds.answering import Answering, join, make_sale, parse_form
 from shops.kinds.base import Incoming, Received, compare, digest, read_form
 from shops.reading import split_name
 
@@ -46,7 +46,7 @@ class FastSpringRequest(Answering):
         return [
             make_sale(
                 event,
-                number=f"{order}-{product}",
+                number=join(order, product),
                 ids=[product],
                 quantity=form["quantity"].integer(1),
                 subscription=subscribe(form["subscriptionReference"].text(), form["subscriptionPeriod"].text()),

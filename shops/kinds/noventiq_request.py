@@ -5,11 +5,11 @@ from decimal import Decimal
 from django.utils.translation import gettext_lazy as _
 
 from shops.changes import Change, subscribe
-from shops.kinds.answering import NO_CURRENCY, Answering, make_sale, parse_form
+from shops.kinds.answering import NO_CURRENCY, Answering, join, make_sale, parse_form
 from shops.kinds.base import Incoming, Received, digest
 from shops.kinds.standard_webhooks import StandardWebhooks, read_id
 from shops.models import Event
-from shops.reading import Node, read_json
+from shops.reading import read_json
 
 
 class NoventiqRequest(Answering, StandardWebhooks):
@@ -30,13 +30,16 @@ class NoventiqRequest(Answering, StandardWebhooks):
 
     def translate(self, event: Event) -> list[Change]:
         request = read_json(bytes(event.body)) if bytes(event.body).lstrip()[:1] == b"{" else parse_form(event)
-        unit, currency = request["Unit"].text(), request["Currency"]
+        product, unit, currency = request["ID"].needed(), request["Unit"].text(), request["Currency"]
+        # Without the number of the unit, only the request's id tells units apart.
+        item = request["Item"].text() or product
+        number = join(request["Order"].needed(), item, unit or digest(event.key.encode())[:6])
         return [
             make_sale(
                 event,
-                reference=event.key,
-                number=_make_number(request, event),
-                ids=[request["ID"].needed()],
+                reference=number if unit else event.key,
+                number=number,
+                ids=[product],
                 quantity=request["Quantity"].integer(1),
                 # The sum is of all units. If each has its own request, the first one counts.
                 total=request["Order_sum"].amount(Decimal(0)) if unit.split(",")[0] in {"", "1"} else Decimal(0),
@@ -50,9 +53,3 @@ class NoventiqRequest(Answering, StandardWebhooks):
                 language=request["Language"].text(),
             )
         ]
-
-
-def _make_number(request: Node, event: Event) -> str:
-    """The order's number. Without the number of the unit, only the request's id tells units apart."""
-    unit = request["Unit"].text().replace(",", ".") or digest(event.key.encode())[:6]
-    return "-".join(filter(None, (request["Order"].needed(), request["Item"].text(), unit)))

@@ -9,7 +9,7 @@ from hashlib import sha256
 from django.utils.translation import gettext_lazy as _
 
 from shops.changes import Change, Refunded, Restored, Sale
-from shops.kinds.answering import NO_CURRENCY, Answering, make_sale, parse_form
+from shops.kinds.answering import NO_CURRENCY, Answering, join, make_sale, parse_form
 from shops.kinds.base import Incoming, Received, compare, digest, irrelevant, read_form
 from shops.models import Event
 from shops.reading import Node
@@ -49,7 +49,7 @@ class PayPro(Answering):
     def translate(self, event) -> list[Change]:
         form = parse_form(event)
         topic, order, item = (form[name].text() for name in ("IPN_TYPE_NAME", "ORDER_ID", "ORDER_ITEM_ID"))
-        references = (f"{order}-{item}",)
+        references = (join(order, item),)
         if topic == LICENSE:
             return [_read_sale(event, form)]
         if topic in FULL_REFUNDS:
@@ -66,7 +66,7 @@ def _read_sale(event: Event, form: Node) -> Sale:
     currency = form["ORDER_CURRENCY_CODE"]
     return make_sale(
         event,
-        number=f"{form['ORDER_ID'].needed()}-{form['ORDER_ITEM_ID'].text()}",
+        number=join(form["ORDER_ID"].needed(), form["ORDER_ITEM_ID"].text()),
         ids=[form[name].text() for name in ("ORDER_ITEM_SKU", "PRODUCT_ID")],
         quantity=form["PRODUCT_QUANTITY"].integer(1),
         total=form["ORDER_ITEM_TOTAL_AMOUNT"].amount(Decimal(0)),

@@ -8,7 +8,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from shops.changes import Sale, subscribe
-from shops.kinds.answering import NO_CURRENCY, Answering, make_sale, parse_form
+from shops.kinds.answering import NO_CURRENCY, Answering, join, make_sale, parse_form
 from shops.kinds.base import Incoming, Received, Rejected, digest, read_form
 
 
@@ -40,7 +40,7 @@ class Plain(Answering):
         return [
             make_sale(
                 event,
-                number=f"{order}-{product}",
+                number=join(order, product),
                 ids=[product],
                 quantity=form["quantity"].integer(1),
                 total=form["total_price"].amount(Decimal(0)),

@@ -11,15 +11,28 @@ from django.utils.translation import gettext_lazy as _
 
 from orders.models import Order
 from orders.money import DECIMALS as ISO_DECIMALS
-from shops.changes import Approved, Cause, Change, Line, Parked, Refunded, Restored, Sale, make_period, subscribe
+from shops.changes import (
+    Approved,
+    Cause,
+    Change,
+    Irrelevant,
+    Line,
+    Parked,
+    Refunded,
+    Restored,
+    Sale,
+    make_period,
+    subscribe,
+)
 from shops.kinds.base import Incoming, Missed, Option, Received, ShopKind, check_time, irrelevant, parse_body
 from shops.models import Event
 from shops.reading import Node, read_json, split_name
 
 SALES = {"checkout.session.completed", "checkout.session.async_payment_succeeded"}
 INVOICE = "invoice.paid"
-# Why Stripe made an invoice that is a sale. The Checkout Session usually reports the first one of a subscription.
-FIRST, RENEWALS = "subscription_create", {"subscription_cycle", "manual"}
+# Why Stripe made an invoice that is a sale. A Checkout Session may report the first one of a subscription, and those
+# that aren't of a subscription.
+RENEWAL, FIRST, MANUAL = "subscription_cycle", "subscription_create", "manual"
 TOPICS = [
     *sorted(SALES),
     INVOICE,
@@ -131,16 +144,19 @@ class Stripe(ShopKind):
 
     def _read_invoice(self, invoice: Node, event: Event) -> Sale:
         reference, reason = invoice["id"].needed(), invoice["billing_reason"].text()
+        if reason not in {RENEWAL, FIRST, MANUAL}:
+            raise irrelevant(f"{INVOICE} ({reason})")
         details = invoice["parent"]["subscription_details"]
         subscription = invoice["subscription"].text() or details["subscription"].text()
-        if reason not in RENEWALS and not (reason == FIRST and self._was_made_elsewhere(subscription, event)):
-            raise irrelevant(f"{INVOICE} ({reason})")
+        references = self._find_references(invoice, reference, event)
+        if reason == FIRST:
+            self._leave_to_session([{"subscription": subscription}], event)
+        if reason == MANUAL:
+            self._leave_to_session([{"payment_intent": name} for name in references if name.startswith("pi_")], event)
         currency = invoice["currency"].currency()
         first_name, last_name = split_name(invoice["customer_name"].text())
-        references = (reference, invoice["payment_intent"].text(), invoice["charge"].text())
-        payments = () if invoice["payment_intent"] else self._find_payments(reference, event)
         return Sale(
-            references=tuple(filter(None, (*references, *payments))),
+            references=references,
             number=invoice.first("number", "id"),
             paid_at=(invoice["status_transitions"]["paid_at"] or invoice["created"]).moment(),
             currency=currency,
@@ -154,11 +170,19 @@ class Stripe(ShopKind):
             parameters=details["metadata"].texts() | invoice["metadata"].texts(),
         )
 
-    def _was_made_elsewhere(self, subscription: str, event: Event) -> bool:
-        """Whether the subscription wasn't sold by Checkout, whose session would report its first payment."""
+    def _find_references(self, invoice: Node, reference: str, event: Event) -> tuple[str, ...]:
+        references = (reference, invoice["payment_intent"].text(), invoice["charge"].text())
+        payments = () if invoice["payment_intent"] else self._find_payments(reference, event)
+        return tuple(filter(None, (*references, *payments)))
+
+    def _leave_to_session(self, queries: Sequence[dict[str, str]], event: Event) -> None:
+        """Raise Irrelevant if one of these finds a Checkout Session, which reports the sale itself."""
         if not self.option("api_key"):
-            return False
-        return not self._list("/v1/checkout/sessions", {"subscription": subscription}, event)
+            raise Irrelevant(
+                gettext("A Checkout Session may have reported this sale. To find out, we need an API key.")
+            )
+        if any(self._list("/v1/checkout/sessions", query, event) for query in queries):
+            raise Irrelevant(gettext("The Checkout Session reports this sale."))
 
     def _read_all(self, invoice: Node, reference: str, event: Event) -> list[Node]:
         """All lines of an invoice. Events have only the first ones of a long invoice."""
@@ -266,21 +290,27 @@ def _exclusive_taxes(line: Node, currency: str) -> list[Decimal]:
 
 
 def _read_refund(refund: Node) -> Change:
-    if refund["status"].text() not in {"succeeded", "pending"}:
-        raise irrelevant(gettext("refund that failed"))
+    if not _has_succeeded(refund):
+        raise irrelevant(gettext("refund that hasn’t succeeded"))
     return Refunded(_payment(refund), refund["id"].needed(), **_money(refund))
 
 
 def _read_charge(charge: Node) -> Iterator[Refunded]:
     """Refunds in an event for endpoints that don't get refund.created, with the same references."""
     payment = _payment(charge, charge["id"].needed())
-    if charge["refunded"].flag():
+    refunds = list(charge["refunds"]["data"])
+    if charge["refunded"].flag() and all(map(_has_succeeded, refunds)):
         yield Refunded(payment, "")
         return
-    refunds = list(charge["refunds"]["data"])
     if not refunds:
         raise Parked(Cause.INVALID, gettext("Add the event refund.created, which says how much was paid back."))
-    yield from (Refunded(payment, refund["id"].needed(), **_money(refund)) for refund in refunds)
+    for refund in filter(_has_succeeded, refunds):
+        yield Refunded(payment, refund["id"].needed(), **_money(refund))
+
+
+def _has_succeeded(refund: Node) -> bool:
+    """Whether the money went back. A pending refund can still fail; if it doesn't, refund.updated follows."""
+    return refund["status"].text() == "succeeded"
 
 
 def _read_dispute(dispute: Node, topic: str, moment: datetime) -> Change:

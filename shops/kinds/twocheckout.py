@@ -11,7 +11,7 @@ from django.http import HttpResponse
 from django.utils.translation import gettext_lazy as _
 
 from shops.changes import Sale
-from shops.kinds.answering import Answering, make_sale, parse_form
+from shops.kinds.answering import Answering, join, make_sale, parse_form
 from shops.kinds.base import Incoming, Received, compare, digest, read_form, read_pairs
 
 # The fields with a signature. That in HASH has the algorithm that the merchant chose.
@@ -48,7 +48,7 @@ class TwoCheckout(Answering):
         return [
             make_sale(
                 event,
-                number=f"{order}-{next(filter(None, ids), '')}",
+                number=join(order, next(filter(None, ids), "")),
                 ids=ids,
                 quantity=form["QUANTITY"].integer(1),
                 email=form["EMAIL"].text(),

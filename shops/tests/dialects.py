@@ -123,7 +123,7 @@ def ask_paypro(shop, *, secret=SECRET, **fields):
 def make_noventiq(order="1001", product="PHOTO-PRO", quantity=1, **changed):
     return {
         "Order": order,
-        "Item": "4711",
+        "Item": f"{order}-{product}",
         "Unit": "1" if quantity == 1 else "1,2",
         "ID": product,
         "Quantity": str(quantity),

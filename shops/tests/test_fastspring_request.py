@@ -31,11 +31,18 @@ def test_the_customer_and_the_product_are_read(shop, photo):
 
     order = Order.objects.get()
     assert (order.number, order.email, order.company) == (
-        "FS130116-4102-91120-PHOTO-PRO",
+        "FS130116-4102-91120:PHOTO-PRO",
         "ada@example.com",
         "Engines Ltd",
     )
     assert (order.first_name, order.last_name, order.total()) == ("Ada", "Byron", 0)
+
+
+def test_orders_and_products_are_never_mixed_up(shop, make_product):
+    for sku in ("B", "1-B"):
+        make_product(sku=sku)
+
+    assert ask(shop, order="A-1", product="B").content != ask(shop, order="A", product="1-B").content
 
 
 def test_the_hash_is_over_values_sorted_by_name(shop, photo):

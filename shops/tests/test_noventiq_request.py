@@ -44,7 +44,7 @@ def test_it_answers_our_own_requests(shop, photo, pay, make_service, make_produc
     order = Order.objects.get(sale_references__connection=shop)
     assert read_lines(response) == [code.code for code in order.codes()]
     assert (order.email, order.currency, order.total()) == (item.order.email, item.order.currency, item.total_price)
-    assert order.number == f"{item.order.number}-{item.pk}-1"
+    assert order.number == f"{item.order.number}:{item.pk}:1"
 
 
 def deliver(request):
@@ -59,6 +59,13 @@ def test_a_query_gets_the_same_answer(shop, photo):
 
     assert first.status_code == 200
     assert first.content == again.content
+
+
+def test_a_unit_gets_the_same_license_in_every_request(shop, photo):
+    first, again = (ask_noventiq(shop, message=f"req_{number}") for number in range(2))
+
+    assert first.content == again.content
+    assert ActivationCode.objects.count() == 1
 
 
 def test_each_unit_has_a_license_even_without_its_number(shop, photo):

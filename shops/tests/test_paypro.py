@@ -35,7 +35,7 @@ def test_the_sale_is_read(shop, photo):
     ask_paypro(shop)
 
     order = Order.objects.get()
-    assert (order.number, order.email, order.country) == ("1001-10011", "ada@example.com", "GB")
+    assert (order.number, order.email, order.country) == ("1001:10011", "ada@example.com", "GB")
     assert (order.currency, order.total()) == ("EUR", Decimal("29.99"))
 
 

@@ -40,9 +40,19 @@ def test_all_fields_are_read(shop, photo):
     )
 
     order = Order.objects.get()
-    assert (order.number, order.email, order.country) == ("1001-PHOTO-PRO", "ada@example.com", "GB")
+    assert (order.number, order.email, order.country) == ("1001:PHOTO-PRO", "ada@example.com", "GB")
     assert (order.currency, order.total(), order.language) == ("EUR", Decimal("29.99"), "de")
     assert order.items.filter(subscription__reference="S-1").exists()
+
+
+@pytest.mark.parametrize("separator", ["-", ":", "%3A"])
+def test_orders_and_products_are_never_mixed_up(shop, make_product, separator):
+    for sku in ("B", f"1{separator}B"):
+        make_product(sku=sku)
+
+    first = ask_plain(shop, order=f"A{separator}1", product="B")
+    assert ask_plain(shop, order="A", product=f"1{separator}B").content != first.content
+    assert Order.objects.count() == 2
 
 
 def test_the_address_may_be_unknown(shop, photo):

@@ -8,7 +8,7 @@ import pytest
 import stripe
 import time_machine
 
-from orders.models import Order, Subscription
+from orders.models import ActivationCode, Order, Subscription
 from pools.models import LicenseKey
 from shops.kinds import KINDS
 from shops.models import Event, ExternalProduct
@@ -314,6 +314,7 @@ def test_a_refund_finds_the_invoice_by_its_payment(shop, api, photo):
 
 def test_the_first_invoice_of_a_checkout_is_left_to_its_session(shop, api, photo):
     api.answers["/v1/checkout/sessions"] = make_list(make_session())
+    api.answers["/v1/invoice_payments"] = make_list()
     send(shop, "invoice.paid", make_invoice(billing_reason="subscription_create"))
 
     assert Event.objects.get().state == "ignored"
@@ -325,6 +326,24 @@ def test_the_first_invoice_of_another_subscription_is_a_sale(shop, api, photo):
     send(shop, "invoice.paid", make_invoice(billing_reason="subscription_create"))
 
     assert Order.objects.get().codes().count() == 1
+
+
+@pytest.mark.parametrize(("sessions", "codes"), [([make_session()], 0), ([], 1)])
+def test_an_invoice_by_hand_is_a_sale_unless_a_checkout_made_it(shop, api, photo, sessions, codes):
+    api.answers["/v1/checkout/sessions"] = make_list(*sessions)
+    send(shop, "invoice.paid", make_old_invoice(billing_reason="manual", subscription=None))
+
+    assert ActivationCode.objects.count() == codes
+    assert "payment_intent=pi_2" in api.received[-1].path
+
+
+def test_without_an_api_key_an_invoice_by_hand_is_not_sold_again(make_connection, photo):
+    shop = make_connection("stripe")
+    sell(shop, metadata={"sku": "PHOTO-PRO"})
+    send(shop, "invoice.paid", make_invoice(billing_reason="manual"))
+
+    assert Order.objects.count() == 1
+    assert "API key" in Event.objects.get(state="ignored").reason
 
 
 def test_a_changed_subscription_gets_no_second_license(shop, photo):
@@ -377,11 +396,28 @@ def test_a_partly_refunded_charge_without_its_refunds_is_parked(shop, photo):
     assert "refund.created" in Event.objects.get(state="parked").reason
 
 
-def test_a_failed_refund_changes_nothing(shop, photo):
+def test_a_pending_refund_counts_once_it_succeeds(shop, photo):
     sell(shop)
-    send(shop, "refund.updated", make_refund(status="failed"))
+    pending = make_refund(status="pending")
+    send(shop, "refund.created", pending)
+    send(
+        shop,
+        "charge.refunded",
+        {"id": "ch_1", "payment_intent": "pi_1", "refunded": True, "refunds": make_list(pending)},
+    )
+    assert Order.objects.get().status == "paid"
+
+    send(shop, "refund.updated", make_refund())
+    assert Order.objects.get().status == "deleted"
+
+
+@pytest.mark.parametrize("status", ["pending", "failed", "canceled", "requires_action"])
+def test_a_refund_that_has_not_succeeded_changes_nothing(shop, photo, status):
+    sell(shop)
+    send(shop, "refund.updated", make_refund(status=status))
 
     assert Order.objects.get().status == "paid"
+    assert Event.objects.filter(state="ignored").count() == 1
 
 
 def test_a_refund_before_the_sale_waits_for_it(shop, photo):

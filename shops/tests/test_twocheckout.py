@@ -28,8 +28,18 @@ def test_the_customer_and_the_product_are_read(shop, photo):
     ask_twocheckout(shop, order="11224053")
 
     order = Order.objects.get()
-    assert (order.number, order.email, order.company) == ("11224053-PHOTO-PRO", "ada@example.com", "Engines Ltd")
+    assert (order.number, order.email, order.company) == ("11224053:PHOTO-PRO", "ada@example.com", "Engines Ltd")
     assert (order.first_name, order.last_name, order.country) == ("Ada", "Byron", "")
+
+
+def test_orders_and_products_are_never_mixed_up(shop, make_product):
+    for sku in ("B", "1-B"):
+        make_product(sku=sku)
+    first, second = (
+        ask_twocheckout(shop, order=order, product=product) for order, product in [("A-1", "B"), ("A", "1-B")]
+    )
+
+    assert first.content != second.content
 
 
 def test_products_are_also_known_by_their_id(shop, make_product):

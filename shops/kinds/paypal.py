@@ -158,9 +158,8 @@ class PayPal(ShopKind):
         _check_paid(capture["status"].text(), reference)
         unit, payer = self._find_unit(capture, reference, event)
         return Sale(
-            references=tuple(
-                filter(None, (reference, capture["supplementary_data"]["related_ids"]["order_id"].text()))
-            ),
+            # Not the order: it may have a capture for each of several shops or shipments.
+            references=(reference,),
             number=capture["invoice_id"].text() or unit["invoice_id"].text() or reference,
             paid_at=capture["create_time"].moment(),
             currency=capture["amount"]["currency_code"].currency(),

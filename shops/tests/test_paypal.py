@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from orders.models import Order, Subscription
+from orders.models import Order, OrderItem, Subscription
 from pools.models import LicenseKey
 from shops.kinds import KINDS, paypal
 from shops.models import Event
@@ -465,6 +465,19 @@ def test_an_order_without_the_capture_is_parked(shop, api, photo, sell):
     sell(shop)
 
     assert Event.objects.get().state == "parked"
+
+
+def test_each_capture_of_an_order_is_a_sale(shop, api, photo, make_product, sell):
+    make_product(sku="VIDEO-PRO")
+    second = {"items": [make_item(sku="VIDEO-PRO")], "payments": {"captures": [{"id": "SECOND"}]}}
+    order = make_order()
+    order["purchase_units"].append(second)
+    api.answers["/v2/checkout/orders/5O190127TN364715T"] = order
+    for capture in ("42311647XV020574X", "SECOND"):
+        sell(shop, id=capture)
+
+    skus = [item.product.sku for item in OrderItem.objects.order_by("pk")]
+    assert (Order.objects.count(), skus) == (2, ["PHOTO-PRO", "VIDEO-PRO"])
 
 
 # Receiving

@@ -157,9 +157,10 @@ class PayPal(ShopKind):
         capture = self._find("/v2/payments/captures", reference, event)
         _check_paid(capture["status"].text(), reference)
         unit, payer = self._find_unit(capture, reference, event)
+        # A unit may be paid in parts, but its items are sold once. Other units of the order are sales of their own.
+        parts = filter(None, (part["id"].text() for part in unit["payments"]["captures"]))
         return Sale(
-            # Not the order: it may have a capture for each of several shops or shipments.
-            references=(reference,),
+            references=tuple(dict.fromkeys((reference, *parts))),
             number=capture["invoice_id"].text() or unit["invoice_id"].text() or reference,
             paid_at=capture["create_time"].moment(),
             currency=capture["amount"]["currency_code"].currency(),

@@ -480,6 +480,15 @@ def test_each_capture_of_an_order_is_a_sale(shop, api, photo, make_product, sell
     assert (Order.objects.count(), skus) == (2, ["PHOTO-PRO", "VIDEO-PRO"])
 
 
+def test_a_part_of_an_order_that_is_paid_in_two_captures_is_sold_once(shop, api, photo, sell):
+    parts = {"captures": [{"id": "FIRST"}, {"id": "SECOND"}]}
+    api.answers["/v2/checkout/orders/5O190127TN364715T"] = make_order(payments=parts)
+    for capture in ("FIRST", "SECOND"):
+        sell(shop, id=capture, amount={"currency_code": "EUR", "value": "23.80"})
+
+    assert Order.objects.get().codes().count() == 2
+
+
 # Receiving
 
 

@@ -407,7 +407,8 @@ def forge(signer):
 def match_checksum(body, wanted):
     """Append spaces and tabs, so that the CRC-32 is the wanted one. It is linear in each bit."""
     padded = body + b" " * 64
-    rest, basis = crc32(padded) ^ wanted, {}
+    rest = crc32(padded) ^ wanted
+    basis: dict[int, tuple[int, int]] = {}
     for index in range(64):
         changed = bytearray(padded)
         changed[len(body) + index] = ord("\t")

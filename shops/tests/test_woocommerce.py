@@ -124,7 +124,8 @@ def list_pages(make_connection, receiver, monkeypatch):
 
     def read(orders, then=lambda: None):
         receiver.respond = lambda request: (200, {}, json.dumps(list_orders(orders, request.path)).encode())
-        cursor, found = None, []
+        cursor = None
+        found: list[int] = []
         while not found or cursor:
             page = KINDS["woocommerce"](shop).list_missed(datetime(2026, 11, 22, 17, tzinfo=UTC), cursor)
             cursor = json.loads(json.dumps(page.cursor))
@@ -147,9 +148,8 @@ def test_no_order_is_skipped_if_others_change_while_pages_are_read(list_pages):
     changes = iter([modified(1, 20), modified(2, 21, status="cancelled"), modified(3, 22)])
 
     def change():
-        for order in changes:
+        if order := next(changes, None):
             orders[order["id"] - 1] = order
-            return
 
     found = list_pages(orders, change)
     assert set(found) == set(range(1, 8))

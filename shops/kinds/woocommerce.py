@@ -6,7 +6,7 @@ https://woocommerce.github.io/woocommerce-rest-api-docs/ and WC_Webhook in its s
 import json
 from base64 import b64encode
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -113,15 +113,15 @@ class WooCommerce(ShopKind):
         return all(self.option(name) for name in ("store", "consumer_key", "consumer_secret"))
 
     def list_missed(self, since: datetime, cursor: Any) -> Missed:
-        page = int(cursor or 1)
+        after, known = cursor or (_format(since), [])
         query = {
-            "after": since.isoformat(),
+            "modified_after": after,
+            "exclude": ",".join(known),
             "status": "processing,completed,refunded",
             "dates_are_gmt": "true",
-            "orderby": "date",
+            "orderby": "modified",
             "order": "asc",
             "per_page": PAGE_SIZE,
-            "page": page,
         }
         orders = list(self._ask("GET", f"/orders?{urlencode(query)}"))
         events = [Received(digest(order.encode()), "order.fetched", order.encode()) for order in orders]
@@ -130,7 +130,7 @@ class WooCommerce(ShopKind):
             for event, order in zip(events, orders, strict=True)
             if order["status"].text() != "refunded" and not order["refunds"]
         }
-        return Missed(events, page + 1 if len(orders) == PAGE_SIZE else None, sales)
+        return Missed(events, _find_next(orders, after, known) if len(orders) == PAGE_SIZE else None, sales)
 
     # Back into the shop
 
@@ -150,6 +150,22 @@ class WooCommerce(ShopKind):
         url = f"{self.option('store').rstrip('/')}/wp-json/wc/v3{path}"
         headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
         return self.ask(method, url, headers=headers, body=json.dumps(content).encode() if content else b"")
+
+
+def _find_next(orders: Sequence[Node], after: str, known: Sequence[str]) -> tuple[str, list[str]]:
+    """Where the next page starts: a second before the last order, without those already read.
+
+    Pages with numbers would shift when an order changes and so moves to the end, or leaves the list.
+    """
+    times = [order["date_modified_gmt"].moment() for order in orders]
+    start = max(after, _format(times[-1] - timedelta(seconds=1)))
+    read = [order["id"].needed() for order, time in zip(orders, times, strict=True) if _format(time) >= start]
+    return start, [*(known if start == after else []), *read]
+
+
+def _format(moment: datetime) -> str:
+    """Without an offset: WordPress would convert it to the store's time, but compare it with UTC."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def _read_line(line: Node, subscription: dict[str, Any] | None) -> Line:

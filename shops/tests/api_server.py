@@ -1,6 +1,7 @@
 """The APIs of shops, on loopback."""
 
 import json
+from urllib.parse import parse_qs, urlsplit
 
 from shops.inbox import store
 from shops.kinds import KINDS
@@ -18,6 +19,20 @@ def serve(receiver, documents):
 
     receiver.respond = respond
     return f"http://127.0.0.1:{receiver.port}"
+
+
+def list_orders(orders, path):
+    """The page of orders that WooCommerce lists for this query."""
+    query = {name: values[0] for name, values in parse_qs(urlsplit(path).query).items()}
+    assert (query["orderby"], query["order"], query["dates_are_gmt"]) == ("modified", "asc", "true")
+    found = [
+        order
+        for order in sorted(orders, key=lambda order: order["date_modified_gmt"])
+        if order["date_modified_gmt"] > query["modified_after"]
+        and str(order["id"]) not in query.get("exclude", "").split(",")
+        and order["status"] in query["status"].split(",")
+    ]
+    return found[: int(query["per_page"])]
 
 
 def fetch_missed(connection, since):

@@ -3,7 +3,7 @@
 import json
 from base64 import b64decode
 from datetime import timedelta
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
 from django.utils import timezone
@@ -12,6 +12,7 @@ from orders.models import Order
 from shops.catching_up import catch_up, request, request_daily
 from shops.kinds import woocommerce
 from shops.models import CatchUp, Connection, Event
+from shops.tests.api_server import list_orders
 from shops.tests.factories import process_due
 from shops.tests.senders import make_order
 
@@ -22,12 +23,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def store(receiver, monkeypatch):
     """A WooCommerce store with three paid orders, two to a page."""
     monkeypatch.setattr(woocommerce, "PAGE_SIZE", 2)
-    orders = [make_order(id=number, number=str(number)) for number in (727, 728, 729)]
+    changed = f"{timezone.now():%Y-%m-%dT%H:%M:%S}"
+    orders = [make_order(id=number, number=str(number), date_modified_gmt=changed) for number in (727, 728, 729)]
 
     def respond(received):
-        query = parse_qs(urlsplit(received.path).query)
-        page = int(query["page"][0])
-        return 200, {"Content-Type": "application/json"}, json.dumps(orders[2 * page - 2 : 2 * page]).encode()
+        return 200, {"Content-Type": "application/json"}, json.dumps(list_orders(orders, received.path)).encode()
 
     receiver.respond = respond
     return receiver

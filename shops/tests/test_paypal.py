@@ -1,9 +1,11 @@
 """Events of PayPal: captures, payments of subscriptions, refunds and disputes. Signed with a certificate."""
 
 import json
+import re
 from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from time import monotonic
 from uuid import uuid4
 from zlib import crc32
 
@@ -12,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from orders.models import Order, Subscription
+from orders.models import Order, OrderItem, Subscription
 from pools.models import LicenseKey
 from shops.kinds import KINDS, paypal
 from shops.models import Event
@@ -70,6 +72,17 @@ def make_item(**fields):
     } | fields
 
 
+def make_list(**fields):
+    """The payments of a subscription, in a list of its API."""
+    payment = {
+        "id": "8JM78613GN123456S",
+        "status": "COMPLETED",
+        "amount_with_breakdown": {"gross_amount": {"currency_code": "USD", "value": "9.99"}},
+        "time": "2026-11-22T17:28:08Z",
+    }
+    return {"transactions": [payment | fields]}
+
+
 def make_refund(**fields):
     capture = "https://api.paypal.com/v2/payments/captures/42311647XV020574X"
     return {
@@ -91,6 +104,15 @@ def make_payment(**fields):
         "billing_agreement_id": "I-PE7JWXKGVN0R",
         "amount": {"total": "9.99", "currency": "USD"},
         "create_time": "2026-11-22T17:28:08Z",
+    } | fields
+
+
+def make_dispute(**fields):
+    return {
+        "dispute_id": "PP-D-1",
+        "update_time": "2026-11-29T10:00:00Z",
+        "disputed_transactions": [{"seller_transaction_id": "42311647XV020574X"}],
+        "dispute_outcome": {"outcome_code": "RESOLVED_SELLER_FAVOUR"},
     } | fields
 
 
@@ -165,14 +187,19 @@ def api(receiver, signer, monkeypatch):
     api = FakeApi(receiver)
     signer.url = api.url + CERTIFICATE
     monkeypatch.setattr(paypal, "_keys", {})
+    monkeypatch.setattr(paypal, "_failures", {})
     monkeypatch.setattr(KINDS["paypal"], "hosts", {"live": api.url, "sandbox": f"{api.url}/sandbox"})
-    pattern = paypal.PayPal.certificates.pattern.replace(r"https://api(-m)?(\.sandbox)?\.paypal\.com", api.url)
-    monkeypatch.setattr(KINDS["paypal"], "certificates", paypal.re.compile(pattern))
+    pattern = re.compile(paypal.CERTIFICATE.replace(r"\.paypal\.com", api.url))
+    monkeypatch.setattr(KINDS["paypal"], "certificates", {"live": pattern, "sandbox": pattern})
     api.answers |= {
         CERTIFICATE: signer.certificate,
         "/v1/oauth2/token": {"access_token": "A21AA", "token_type": "Bearer"},
         "/v2/checkout/orders/5O190127TN364715T": make_order(),
+        "/v2/payments/captures/42311647XV020574X": make_capture(),
+        "/v2/payments/refunds/1Y107995YT783435V": make_refund(),
         "/v1/billing/subscriptions/I-PE7JWXKGVN0R": make_subscription(),
+        "/v1/billing/subscriptions/I-PE7JWXKGVN0R/transactions": make_list(),
+        "/v1/customer/disputes/PP-D-1": make_dispute(),
     }
     return api
 
@@ -205,8 +232,23 @@ def send(signer):
 
 
 @pytest.fixture
-def sell(send):
-    return lambda shop, **fields: send(shop, "PAYMENT.CAPTURE.COMPLETED", make_capture(**fields))
+def sell(api, send):
+    def sell(shop, **fields):
+        capture = make_capture(**fields)
+        api.answers[f"/v2/payments/captures/{capture['id']}"] = capture
+        return send(shop, "PAYMENT.CAPTURE.COMPLETED", capture)
+
+    return sell
+
+
+@pytest.fixture
+def take_back(api, send):
+    def take_back(shop, topic="PAYMENT.CAPTURE.REFUNDED", **fields):
+        refund = make_refund(**fields)
+        api.answers[f"/v2/payments/refunds/{refund['id']}"] = refund
+        return send(shop, topic, refund)
+
+    return take_back
 
 
 def test_a_capture_gets_its_licenses(shop, api, photo, sell):
@@ -218,10 +260,10 @@ def test_a_capture_gets_its_licenses(shop, api, photo, sell):
     assert order.codes().count() == 2
     assert order.total() == Decimal("47.60")
     assert emails() == ["ada@example.com"]
-    login, question = api.received[1:]
+    login, *questions = api.received[1:]
     assert login.headers["authorization"] == "Basic " + b64encode(b"AeA1QI:EL1tVx").decode()
     assert login.body == b"grant_type=client_credentials"
-    assert question.headers["authorization"] == "Bearer A21AA"
+    assert {question.headers["authorization"] for question in questions} == {"Bearer A21AA"}
 
 
 def test_other_goods_and_shipping_get_no_license(shop, api, photo, sell):
@@ -243,11 +285,12 @@ def test_an_order_without_items_is_named_by_its_text(shop, api, photo, sell, sou
     assert (order.codes().count(), order.total()) == (1, Decimal("47.60"))
 
 
-def test_without_access_to_the_api_a_sale_waits_for_its_address(connect, photo, sell):
+def test_without_access_to_the_api_a_sale_is_parked(connect, photo, sell):
     sell(connect(client_id="", client_secret=""), custom_id="PHOTO-PRO")
 
     event = Event.objects.get()
-    assert (event.cause, event.fetches) == ("address", False)
+    assert event.cause == "access"
+    assert "client ID" in event.reason
 
 
 @pytest.mark.parametrize(("currency", "value"), [("JPY", "900"), ("KWD", "5.120")])
@@ -267,8 +310,7 @@ def test_a_pending_capture_is_parked_until_it_is_paid(shop, photo, sell):
 
 
 def test_sales_of_the_sandbox_become_test_orders(connect, merchant, api, photo, sell):
-    for path in ("/v1/oauth2/token", "/v2/checkout/orders/5O190127TN364715T"):
-        api.answers[f"/sandbox{path}"] = api.answers[path]
+    api.answers |= {f"/sandbox{path}": answer for path, answer in api.answers.items()}
     sell(connect(environment="sandbox"))
 
     assert Order.objects.get().merchant.live == merchant
@@ -276,35 +318,48 @@ def test_sales_of_the_sandbox_become_test_orders(connect, merchant, api, photo, 
 
 def test_each_payment_of_a_subscription_is_an_order(shop, api, photo, send):
     for reference in ("8JM78613GN123456S", "8JM78613GN123457S"):
+        api.answers["/v1/billing/subscriptions/I-PE7JWXKGVN0R/transactions"] = make_list(id=reference)
         send(shop, "PAYMENT.SALE.COMPLETED", make_payment(id=reference))
 
     subscription = Subscription.objects.get()
     assert (subscription.reference, subscription.period) == ("I-PE7JWXKGVN0R", "P1M")
     assert subscription.order_items.count() == Order.objects.count() == 2
     assert emails() == ["ada@example.com"] * 2
+    question = next(request.path for request in api.received if "/transactions" in request.path)
+    assert question.endswith("?start_time=2026-11-21T17%3A28%3A08Z&end_time=2026-11-23T17%3A28%3A08Z")
 
 
-def test_a_refunded_payment_of_a_subscription_is_found(shop, photo, send):
+@pytest.mark.parametrize("listed", [{"id": "ANOTHER"}, {"status": "PENDING"}, {"status": "DECLINED"}])
+def test_a_payment_that_its_subscription_does_not_list_as_paid_is_parked(shop, api, photo, send, listed):
+    api.answers["/v1/billing/subscriptions/I-PE7JWXKGVN0R/transactions"] = make_list(**listed)
     send(shop, "PAYMENT.SALE.COMPLETED", make_payment())
-    refund = {"id": "R1", "sale_id": "8JM78613GN123456S", "amount": {"total": "-9.99", "currency": "USD"}}
+
+    assert Event.objects.get().state == "parked"
+
+
+def test_a_refunded_payment_of_a_subscription_is_found(shop, api, photo, send):
+    send(shop, "PAYMENT.SALE.COMPLETED", make_payment())
+    amount = {"total": "-9.99", "currency": "USD"}
+    refund = {"id": "R1", "state": "completed", "sale_id": "8JM78613GN123456S", "amount": amount}
+    api.answers["/v1/payments/refund/R1"] = refund
     send(shop, "PAYMENT.SALE.REFUNDED", refund)
 
     assert Order.objects.get().status == "deleted"
 
 
 @pytest.mark.parametrize("topic", ["PAYMENT.CAPTURE.REFUNDED", "PAYMENT.CAPTURE.REVERSED"])
-def test_a_full_refund_puts_the_keys_into_quarantine(shop, photo, sell, send, topic):
+def test_a_full_refund_puts_the_keys_into_quarantine(shop, photo, sell, take_back, topic):
     sell(shop)
-    send(shop, topic, make_refund())
+    take_back(shop, topic)
 
     assert Order.objects.get().status == "deleted"
     assert LicenseKey.objects.filter(withdrawn_because="refunded").count() == 2
 
 
-def test_a_partial_refund_is_recorded_once(shop, photo, sell, send):
+def test_a_partial_refund_is_recorded_once(shop, photo, sell, take_back):
     sell(shop)
     for topic in ("PAYMENT.CAPTURE.REFUNDED", "PAYMENT.CAPTURE.REVERSED"):
-        send(shop, topic, make_refund(amount={"currency_code": "EUR", "value": "10.00"}))
+        take_back(shop, topic, amount={"currency_code": "EUR", "value": "10.00"})
 
     order = Order.objects.get()
     assert (order.status, order.left_to_refund()) == ("paid", Decimal("37.60"))
@@ -313,21 +368,126 @@ def test_a_partial_refund_is_recorded_once(shop, photo, sell, send):
 def test_a_dispute_that_the_seller_wins_gives_the_keys_back(shop, photo, sell, send):
     sell(shop)
     send(shop, "PAYMENT.CAPTURE.REVERSED", make_refund())
-    outcome = {"outcome_code": "RESOLVED_SELLER_FAVOUR"}
-    payments = [{"seller_transaction_id": "42311647XV020574X"}]
-    dispute = {"dispute_id": "PP-D-1", "dispute_outcome": outcome, "disputed_transactions": payments}
-    send(shop, "CUSTOMER.DISPUTE.RESOLVED", dispute)
+    send(shop, "CUSTOMER.DISPUTE.RESOLVED", make_dispute())
 
     assert Order.objects.get().status == "paid"
 
 
-def test_a_refund_before_the_sale_waits_for_it(shop, photo, sell, send):
-    send(shop, "PAYMENT.CAPTURE.REFUNDED", make_refund())
+def test_a_refund_before_the_sale_waits_for_it(shop, photo, sell, take_back):
+    take_back(shop, amount={"currency_code": "EUR", "value": "10.00"})
     assert Event.objects.get().cause == "no_sale"
 
+    sell(shop, status="PARTIALLY_REFUNDED")
+
+    assert Order.objects.get().left_to_refund() == Decimal("37.60")
+
+
+def test_a_payment_that_was_refunded_by_now_gets_no_license(shop, photo, sell):
+    sell(shop, status="REFUNDED")
+
+    assert Event.objects.get().state == "ignored"
+
+
+# Confirming. The signature covers the headers, but only a checksum of the body.
+
+
+@pytest.fixture
+def forge(signer):
+    """Send a body of one's own with the headers of a message that PayPal signed for another one."""
+
+    def forge(shop, seen, headers, topic, resource):
+        body = match_checksum(json.dumps(make_event(topic, resource)).encode(), crc32(seen))
+        response = post(shop, body, **headers)
+        process_due()
+        return response
+
+    return forge
+
+
+def match_checksum(body, wanted):
+    """Append spaces and tabs, so that the CRC-32 is the wanted one. It is linear in each bit."""
+    padded = body + b" " * 64
+    rest = crc32(padded) ^ wanted
+    basis: dict[int, tuple[int, int]] = {}
+    for index in range(64):
+        changed = bytearray(padded)
+        changed[len(body) + index] = ord("\t")
+        value, mask = crc32(changed) ^ crc32(padded), 1 << index
+        while value and (known := basis.setdefault(value.bit_length(), (value, mask))) != (value, mask):
+            value, mask = value ^ known[0], mask ^ known[1]
+    chosen = 0
+    while rest:
+        value, mask = basis[rest.bit_length()]
+        rest, chosen = rest ^ value, chosen ^ mask
+    return body + bytes(ord("\t") if chosen >> index & 1 else ord(" ") for index in range(64))
+
+
+def test_a_signed_message_counts_only_once(shop, photo, signer, forge):
+    seen = json.dumps(make_event("PAYMENT.CAPTURE.COMPLETED", make_capture())).encode()
+    headers = signer.headers(seen)
+    post(shop, seen, **headers)
+
+    assert forge(shop, seen, headers, "PAYMENT.CAPTURE.REFUNDED", make_refund()).status_code == 200
+    assert [event.topic for event in Event.objects.all()] == ["PAYMENT.CAPTURE.COMPLETED"]
+
+
+@pytest.mark.parametrize(
+    ("topic", "resource"),
+    [
+        ("PAYMENT.CAPTURE.COMPLETED", make_capture(id="FORGED")),
+        ("PAYMENT.CAPTURE.COMPLETED", make_capture(id="../captures/42311647XV020574X")),
+        ("PAYMENT.SALE.COMPLETED", make_payment(id="FORGED")),
+        ("PAYMENT.SALE.COMPLETED", make_payment(billing_agreement_id="FORGED")),
+        ("PAYMENT.CAPTURE.REFUNDED", make_refund(id="FORGED")),
+        ("CUSTOMER.DISPUTE.RESOLVED", make_dispute(dispute_id="FORGED")),
+    ],
+)
+def test_a_forged_event_is_parked(shop, photo, sell, signer, forge, topic, resource):
+    sell(shop)
+    headers = signer.headers(b"seen, but never delivered")
+    forge(shop, b"seen, but never delivered", headers, topic, resource)
+
+    assert Event.objects.filter(state="parked").count() == 1
+    assert Order.objects.get().status == "paid"
+
+
+def test_forged_amounts_products_and_customers_are_not_read(shop, photo, signer, forge):
+    headers = signer.headers(b"seen")
+    free = make_capture(amount={"currency_code": "JPY", "value": "1"}, custom_id="VIDEO-PRO", invoice_id="MINE")
+    free["supplementary_data"] = {"related_ids": {"order_id": "ANOTHER"}}
+    forge(shop, b"seen", headers, "PAYMENT.CAPTURE.COMPLETED", free)
+
+    order = Order.objects.get()
+    assert (order.total(), order.currency, order.number) == (Decimal("47.60"), "EUR", "42311647XV020574X")
+
+
+def test_an_order_without_the_capture_is_parked(shop, api, photo, sell):
+    api.answers["/v2/checkout/orders/5O190127TN364715T"] = make_order(payments={"captures": [{"id": "ANOTHER"}]})
     sell(shop)
 
-    assert Order.objects.get().status == "deleted"
+    assert Event.objects.get().state == "parked"
+
+
+def test_each_capture_of_an_order_is_a_sale(shop, api, photo, make_product, sell):
+    make_product(sku="VIDEO-PRO")
+    second = {"items": [make_item(sku="VIDEO-PRO")], "payments": {"captures": [{"id": "SECOND"}]}}
+    order = make_order()
+    order["purchase_units"].append(second)
+    api.answers["/v2/checkout/orders/5O190127TN364715T"] = order
+    for capture in ("42311647XV020574X", "SECOND"):
+        sell(shop, id=capture)
+
+    skus = [item.product.sku for item in OrderItem.objects.order_by("pk")]
+    assert (Order.objects.count(), skus) == (2, ["PHOTO-PRO", "VIDEO-PRO"])
+
+
+def test_a_part_of_an_order_that_is_paid_in_two_captures_is_sold_once(shop, api, photo, sell):
+    parts = {"captures": [{"id": "FIRST"}, {"id": "SECOND"}]}
+    api.answers["/v2/checkout/orders/5O190127TN364715T"] = make_order(payments=parts)
+    for capture in ("FIRST", "SECOND"):
+        sell(shop, id=capture, amount={"currency_code": "EUR", "value": "23.80"})
+
+    assert Order.objects.get().codes().count() == 2
 
 
 # Receiving
@@ -369,6 +529,7 @@ def test_a_wrong_signature_is_rejected(shop, send, changed):
         "https://api.paypal.com@evil.example/v1/notifications/certs/CERT-1",
         "https://api.paypal.com/v1/notifications/certs/CERT-1/../../x",
         "https://api.paypal.com/v1/notifications/certs/CERT-1?next=x",
+        "https://api.sandbox.paypal.com/v1/notifications/certs/CERT-1",
     ],
 )
 def test_a_certificate_elsewhere_is_not_fetched(shop, signer, monkeypatch, receiver, url):
@@ -380,14 +541,25 @@ def test_a_certificate_elsewhere_is_not_fetched(shop, signer, monkeypatch, recei
 
 def test_paypals_certificates_are_known():
     known = paypal.PayPal.certificates
-    for host in ("api.paypal.com", "api.sandbox.paypal.com", "api-m.paypal.com"):
-        assert known.fullmatch(f"https://{host}{CERTIFICATE}")
+    for host in ("api.paypal.com", "api-m.paypal.com"):
+        assert known["live"].fullmatch(f"https://{host}{CERTIFICATE}")
+    for host in ("api.sandbox.paypal.com", "api-m.sandbox.paypal.com"):
+        assert known["sandbox"].fullmatch(f"https://{host}{CERTIFICATE}")
 
 
 def test_paypal_repeats_an_event_whose_certificate_was_out_of_reach(shop, api, photo, sell):
     api.answers[CERTIFICATE] = 503
     assert sell(shop).status_code == 503
     assert not Event.objects.exists()
+
+
+def test_a_certificate_out_of_reach_is_asked_for_once_a_minute(shop, api, photo, sell, signer, monkeypatch):
+    for number in range(5):
+        assert post(shop, b"{}", **signer.headers(b"{}", PayPal_Cert_Url=f"{signer.url}{number}")).status_code == 503
+    assert len(api.received) == 1
+
+    monkeypatch.setattr(paypal, "monotonic", lambda: monotonic() + paypal.CERTIFICATE_PAUSE)
+    assert sell(shop).status_code == 200
 
 
 @pytest.mark.parametrize("certificate", [b"no certificate", make_certificate(ec.generate_private_key(ec.SECP256R1()))])

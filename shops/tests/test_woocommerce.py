@@ -1,12 +1,16 @@
 """Orders of WooCommerce, in the shape of its REST API."""
 
+import json
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
 
 from orders.models import Order
 from pools.models import LicenseKey
+from shops.kinds import KINDS, woocommerce
 from shops.models import Event, ExternalProduct
+from shops.tests.api_server import list_orders
 from shops.tests.factories import emails, post, process_due
 from shops.tests.senders import make_order, sign
 
@@ -102,3 +106,57 @@ def test_a_wrong_signature_is_rejected(shop, signature):
 
 def test_the_reference_signature():
     assert sign(b'{"hello":"world"}', "secret") == "JnetPnwJCy+iwPsTAg1m1UIIebgxbrNWotYPuQc7x3g="
+
+
+# Catching up
+
+
+def modified(number, second, **fields):
+    return make_order(id=number, number=str(number), date_modified_gmt=f"2026-11-22T17:00:{second:02}", **fields)
+
+
+@pytest.fixture
+def list_pages(make_connection, receiver, monkeypatch):
+    """Read all pages, of two orders each. What happens in the store after each page is up to the caller."""
+    monkeypatch.setattr(woocommerce, "PAGE_SIZE", 2)
+    login = {"consumer_key": "ck_1", "consumer_secret": "cs_1"}
+    shop = make_connection("woocommerce", values={"store": f"http://127.0.0.1:{receiver.port}"} | login)
+
+    def read(orders, then=lambda: None):
+        receiver.respond = lambda request: (200, {}, json.dumps(list_orders(orders, request.path)).encode())
+        cursor = None
+        found: list[int] = []
+        while not found or cursor:
+            page = KINDS["woocommerce"](shop).list_missed(datetime(2026, 11, 22, 17, tzinfo=UTC), cursor)
+            cursor = json.loads(json.dumps(page.cursor))
+            found += [json.loads(event.body)["id"] for event in page.events]
+            then()
+        return found
+
+    return read
+
+
+def test_old_orders_that_changed_are_fetched_by_the_time_of_the_change(list_pages, receiver):
+    orders = [modified(1, 9, status="refunded"), modified(2, 5), modified(3, 0), modified(4, 7, status="pending")]
+
+    assert list_pages(orders) == [2, 1]
+    assert "modified_after=2026-11-22T17%3A00%3A00&" in receiver.received[0].path
+
+
+def test_no_order_is_skipped_if_others_change_while_pages_are_read(list_pages):
+    orders = [modified(number, number) for number in range(1, 8)]
+    changes = iter([modified(1, 20), modified(2, 21, status="cancelled"), modified(3, 22)])
+
+    def change():
+        if order := next(changes, None):
+            orders[order["id"] - 1] = order
+
+    found = list_pages(orders, change)
+    assert set(found) == set(range(1, 8))
+    assert found.count(1) == found.count(3) == 2  # once more with the change
+
+
+def test_many_orders_that_changed_in_the_same_second_are_each_fetched_once(list_pages):
+    orders = [modified(number, 30) for number in range(1, 8)]
+
+    assert list_pages(orders) == [1, 2, 3, 4, 5, 6, 7]

@@ -393,7 +393,7 @@ def test_a_payment_that_was_refunded_by_now_gets_no_license(shop, photo, sell):
 
 @pytest.fixture
 def forge(signer):
-    """Send a body of one's own with the headers of a message that PayPal signed for another one."""
+    """Send a body of its own with the headers of a message that PayPal signed for another one."""
 
     def forge(shop, seen, headers, topic, resource):
         body = match_checksum(json.dumps(make_event(topic, resource)).encode(), crc32(seen))

@@ -201,13 +201,16 @@ def _place(event: Event, sale: Sale, wanted: list[Wanted]) -> Order:
 def _remember(event: Event, sale: Sale, order: Order, *, ignore_conflicts: bool = False) -> None:
     """Record what the shop calls the sale. Raises IntegrityError if another worker has placed an order for it."""
     own, *_ = names = names_of(event, sale.references)
+    # Only the first report decides which id is the sale's own.
     rows = [
-        SaleReference(connection=event.connection, reference=name, order=order, is_own=name == own)
+        SaleReference(
+            connection=event.connection,
+            reference=name,
+            order=order,
+            is_own=name == own and not ignore_conflicts,
+        )
         for name in sorted(names)
     ]
-    if ignore_conflicts:
-        # Only the first report decides which id is the sale's own.
-        rows = [row for row in rows if not row.is_own]
     SaleReference.objects.bulk_create(rows, ignore_conflicts=ignore_conflicts)
 
 

@@ -170,9 +170,12 @@ def test_ids_that_begin_alike_are_one_product(send, shop):
 def test_a_shop_that_is_connected_again_sells_no_order_twice(send, shop, make_connection, photo):
     send(shop, make_order())
     remove(shop)
-    send(make_connection("woocommerce"), make_order())
-
+    again = make_connection("woocommerce")
+    send(again, make_order())
     assert Order.objects.count() == 1
+
+    send(again, make_order(status="refunded"))
+    assert Order.objects.get().status == "deleted"
 
 
 def test_another_shop_with_the_same_ids_is_not_taken_for_a_removed_one(send, shop, make_connection, photo):

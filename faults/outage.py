@@ -63,6 +63,10 @@ class Sender:
         self.outcome = f"given up after {number} attempts"
 
 
+def sign_woocommerce(body: bytes) -> dict[str, str]:
+    return {"X-WC-Webhook-Signature": sign(body)}
+
+
 def sign_stripe(body: bytes) -> dict[str, str]:
     at = int(time.time())
     return {"Stripe-Signature": f"t={at},v1={hmac.digest(SECRET.encode(), f'{at}.'.encode() + body, 'sha256').hex()}"}
@@ -74,12 +78,11 @@ def sign_paddle(body: bytes) -> dict[str, str]:
 
 
 def make_senders(store: str) -> list[Sender]:
-    woo = lambda body: {"X-WC-Webhook-Signature": sign(body)}  # noqa: E731
     access = {"store": store, "consumer_key": "ck_1", "consumer_secret": "cs_1"}
     session = {"id": "cs_1", "object": "checkout.session", "payment_status": "paid", "currency": "eur"}
     return [
-        Sender("woocommerce", make_order(), woo, []),
-        Sender("woocommerce", make_order(id=728, number="728"), woo, [], options=access),
+        Sender("woocommerce", make_order(), sign_woocommerce, []),
+        Sender("woocommerce", make_order(id=728, number="728"), sign_woocommerce, [], options=access),
         Sender(
             "shopify", {"id": 1}, lambda body: {"X-Shopify-Hmac-SHA256": sign(body)}, [1, 2, 5, 10, 20, 40, HOUR, 90]
         ),

@@ -51,6 +51,11 @@ STUCK = """
         WHERE work.status = '{state}' LIMIT {limit}
     ) AS rows
 """
+# Events of shops that a person has to look at, or that wait for a payment or a sale, without test data.
+UNUSED = """
+    SELECT 'event', '{state}', count(*), min(created_at), NULL
+    FROM (SELECT created_at FROM shops_event WHERE state = '{state}' AND NOT is_test LIMIT {limit}) AS rows
+"""
 IMPORTS_RUNNING = """
     SELECT 'keyimport', 'due', count(*), min(uploaded_at), NULL
     FROM pools_keyimport WHERE status IN ('reading', 'importing')
@@ -101,6 +106,7 @@ def compose_work() -> str:
     )
     rows = [WORK.format(kind=model._meta.model_name, table=model._meta.db_table, limit=MAX_ROWS) for model in models]
     rows += [STUCK.format(state=state, limit=MAX_ROWS) for state in ("waiting", "failed")]
+    rows += [UNUSED.format(state=state, limit=MAX_ROWS) for state in ("parked", "failed")]
     return AGES.format(rows=" UNION ALL ".join([*rows, IMPORTS_RUNNING]))
 
 

@@ -22,7 +22,7 @@ from shops.changes import Cause
 from vault.fields import EncryptedBinaryField, EncryptedTextField
 from vault.fingerprints import fingerprint
 from work import request_ids, sql
-from work.models import CALLOUTS, DEFAULT, SHARED_TTL, Retryable, publish
+from work.models import CALLOUTS, DEFAULT, SHARED_TTL, Retryable, RetryableQuerySet, publish
 
 MAX_ID = 255  # characters of an external id
 # How long events stay, and those of a removed connection.
@@ -33,12 +33,16 @@ ALL = 0
 SAMPLE_KEY = "keywell-sample-"
 
 
+# Since its last event. With `with_health`.
+REJECTING = Q(rejected_at__gt=F("last_event_at")) | Q(rejected_at__isnull=False, last_event_at=None)
+
+
 class ConnectionQuerySet(models.QuerySet["Connection"]):
     def kept(self):
         return self.filter(removed_at=None)
 
     def with_health(self):
-        """Annotate each with the time of its last event, and the numbers of those that are parked and failed."""
+        """Annotate each with the time of its last event, and what became of the others."""
         events = Event.objects.filter(connection=OuterRef("pk")).order_by()
         counts = events.values("connection").annotate(count=Count("pk")).values("count")
         reported = events.exclude(key__startswith=SAMPLE_KEY).order_by("-created_at", "-pk")
@@ -46,12 +50,12 @@ class ConnectionQuerySet(models.QuerySet["Connection"]):
             last_event_at=Subquery(reported.values("created_at")[:1]),
             parked=Coalesce(Subquery(counts.filter(state=Event.State.PARKED)), 0),
             failed=Coalesce(Subquery(counts.filter(state=Event.State.FAILED)), 0),
+            needs_person=Exists(events.unused()),
         )
 
     def troubled(self):
-        """Those that reject requests, or whose events can't be used."""
-        rejecting = Q(rejected_at__gt=F("last_event_at")) | Q(rejected_at__isnull=False, last_event_at=None)
-        return self.with_health().filter(rejecting | Q(parked__gt=0) | Q(failed__gt=0), disabled_at=None)
+        """Those that reject requests, or whose events a person has to look at."""
+        return self.with_health().filter(REJECTING | Q(needs_person=True), disabled_at=None)
 
 
 class Connection(Signed):
@@ -69,6 +73,7 @@ class Connection(Signed):
     last_event_at: datetime | None
     parked: int
     failed: int
+    needs_person: bool
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="connections")
     kind = models.CharField(max_length=30, help_text=_("Code of a kind in shops/kinds."))
@@ -114,9 +119,9 @@ class Connection(Signed):
             return self.State.REJECTING
         if self.last_event_at is None:
             return self.State.NEW
-        if self.failed:
-            return self.State.FAILED
-        return self.State.PARKED if self.parked else self.State.HEALTHY
+        if self.needs_person:
+            return self.State.FAILED if self.failed else self.State.PARKED
+        return self.State.HEALTHY
 
     @property
     def url(self) -> str:
@@ -150,6 +155,14 @@ class Connection(Signed):
         return {"token": token, "token_fingerprint": fingerprint(token)}
 
 
+class EventQuerySet(RetryableQuerySet):
+    def unused(self):
+        """Those that a person has to look at. Samples and tests are looked at when they are sent."""
+        parked = Q(state=Event.State.PARKED) & ~Q(cause__in=[Cause.UNPAID, Cause.NO_SALE])
+        unused = self.filter(parked | Q(state=Event.State.FAILED), is_test=False)
+        return unused.exclude(key__startswith=SAMPLE_KEY)
+
+
 class Event(Retryable):
     """One event that a shop reported. The row is the queue: a task translates it into an order or a refund."""
 
@@ -176,6 +189,8 @@ class Event(Retryable):
     entered_email = models.EmailField(blank=True, help_text=_("The customer’s address, if a person entered it."))
     order = models.ForeignKey(Order, models.SET_NULL, null=True, related_name="shop_events")
     shop_request_id = models.CharField(max_length=request_ids.MAX_LENGTH, blank=True, editable=False)
+
+    objects = EventQuerySet.as_manager()  # type: ignore[misc]
 
     class Meta(Retryable.Meta):
         constraints = [models.UniqueConstraint(fields=["connection", "key"], name="an_event_is_stored_once")]

@@ -4,7 +4,7 @@ from celery import shared_task
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from shops import catching_up, processing, writing_back
+from shops import catching_up, notices, processing, writing_back
 from shops.models import RETENTION, CatchUp, Connection, Event, WriteBack
 from work.retention import delete_in_batches
 from work.tasks import requeue_misplaced, work_off
@@ -33,7 +33,7 @@ def write_back(pk):
 @shared_task
 def sweep():
     """Queue due work, including what the broker or a dying process lost."""
-    for part in (nudge_due, processing.wake_forgotten, catching_up.request_daily, purge):
+    for part in (nudge_due, processing.wake_forgotten, catching_up.request_daily, notices.notify_of_trouble, purge):
         try:
             part()
         except Exception:

@@ -141,7 +141,10 @@ def change(request, shop: Connection) -> Confirmation:
         setattr(shop, name, value)
     connecting.set_values(shop, form.values)
     shop.save(update_fields=[*form.settings, "options", "credentials", "catches_up"])
-    wake(shop.events.filter(state=Event.State.PARKED, cause=Cause.ACCESS))
+    # With access to the shop's API, more may be known about these.
+    parked = shop.events.filter(state=Event.State.PARKED, cause__in=[Cause.ACCESS, Cause.UNMAPPED])
+    parked.update(fetches=True)
+    wake(parked)
     return gettext("Shop changed. This applies to sales that it reports from now on.")
 
 

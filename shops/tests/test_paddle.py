@@ -13,8 +13,8 @@ from pools.models import LicenseKey
 from shops.kinds import KINDS
 from shops.kinds.base import Incoming, Rejected
 from shops.models import Event
+from shops.tests.api_server import FakeApi
 from shops.tests.factories import emails, post, process_due
-from shops.tests.fake_api import FakeApi
 from shops.tests.senders import sign
 
 pytestmark = pytest.mark.django_db

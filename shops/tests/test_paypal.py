@@ -18,8 +18,8 @@ from orders.models import Order, OrderItem, Subscription
 from pools.models import LicenseKey
 from shops.kinds import KINDS, paypal
 from shops.models import Event
+from shops.tests.api_server import FakeApi
 from shops.tests.factories import emails, post, process_due
-from shops.tests.fake_api import FakeApi
 
 pytestmark = pytest.mark.django_db
 

@@ -12,8 +12,8 @@ from orders.models import ActivationCode, Order, Subscription
 from pools.models import LicenseKey
 from shops.kinds import KINDS
 from shops.models import Event, ExternalProduct
+from shops.tests.api_server import FakeApi
 from shops.tests.factories import emails, post, process_due
-from shops.tests.fake_api import FakeApi
 from shops.tests.senders import SECRET
 
 pytestmark = pytest.mark.django_db

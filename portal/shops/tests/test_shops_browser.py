@@ -12,8 +12,11 @@ from orders.models import Order
 from portal.tests.browsing import check, sees
 from portal.tests.test_every_page import enter
 from runtime.tests.installation import TIMEOUT
+from shops.kinds import KINDS
+from shops.tests.api_server import FakeApi
 from shops.tests.factories import emails, post, process_due
 from shops.tests.senders import make_order, sign
+from shops.tests.test_stripe import make_line, make_list, make_session, send
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -86,16 +89,47 @@ def test_woocommerce_is_connected_from_scratch(signed_in, merchant, make_product
     assert sees(browser, "Order 727", "Payment reported")
 
 
-def test_stripe_is_connected_with_the_secret_that_it_shows(signed_in, merchant):
-    browser = signed_in
-    connect(browser, "Stripe")
+@pytest.fixture
+def stripe_api(receiver, monkeypatch):
+    api = FakeApi(receiver)
+    monkeypatch.setattr(KINDS["stripe"], "api", api.url)
+    api.answers["/v1/checkout/sessions/cs_test_a1/line_items"] = make_list(make_line())
 
+
+def test_stripe_is_connected_from_scratch(signed_in, merchant, make_product, stripe_api):
+    browser = signed_in
+    make_product(sku="PRO-1", name="Photo Pro for Mac")
+    click(browser, "Connect a shop")
+    click(browser, "Stripe")
+    browser.find_element(By.NAME, "option_api_key").send_keys("rk_live_1")
+    click(browser, "Continue", "button")
+    assert sees(browser, "Waiting for the first event…")
+    check(browser)
+
+    # Stripe shows the secret once the endpoint has the URL.
     browser.find_element(By.NAME, "secret").send_keys("whsec_1234")
     click(browser, "Save secret", "button")
-
     assert sees(browser, "Secret saved.", "Waiting for the first event…")
-    assert merchant.connections.get().secret == "whsec_1234"
-    assert "whsec_1234" not in browser.page_source
+    shop = merchant.connections.get()
+    assert shop.secret == "whsec_1234"
+    assert "whsec_1234" not in browser.page_source and "rk_live_1" not in browser.page_source
+
+    assert send(shop, "checkout.session.completed", make_session(), "whsec_1234").status_code == 200
+    assert sees(browser, "The shop is connected", "These products aren’t mapped to yours: Photo Pro.")
+    check(browser)
+    click(browser, "Show the shop")
+    click(browser, "Map products")
+    check(browser)
+    browser.find_element(By.LINK_TEXT, "Map").click()
+    Select(browser.find_element(By.NAME, "product_0")).select_by_visible_text("Photo Pro for Mac (PRO-1)")
+    click(browser, "Save", "button")
+    assert sees(browser, "1 parked event is being processed")
+    process_due()
+
+    assert Order.objects.get().codes().count() == 2 and emails() == ["ada@example.com"]
+    browser.get(f"{shop.url.partition('/in/')[0]}{shop.get_absolute_url()}")
+    assert sees(browser, "healthy")
+    check(browser)
 
 
 def test_a_sample_sale_shows_its_outcome(signed_in, merchant, make_product):

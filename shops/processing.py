@@ -9,6 +9,7 @@ from django.db.models.functions import Now
 from shops import samples
 from shops.changes import Cause, Change, Irrelevant, Parked
 from shops.kinds import KINDS
+from shops.kinds.base import Malformed
 from shops.models import MAX_ID, Connection, Event, ExternalProduct
 from shops.sales import Outcome, UnmappedProducts, apply, find_order, names_of, note_products
 from work import sql
@@ -45,6 +46,8 @@ class EventPolicy(Policy[Event]):
             event.end(state=State.IGNORED, cause="", waits_for=[], reason=str(reason)[:500])
         except Parked as problem:
             park(event, problem)
+        except Malformed as problem:
+            park(event, Parked(Cause.INVALID, str(problem)))
         else:
             finish(event, outcome)
 

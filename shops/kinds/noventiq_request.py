@@ -5,11 +5,11 @@ from decimal import Decimal
 from django.utils.translation import gettext_lazy as _
 
 from shops.changes import Change, subscribe
-from shops.kinds.answering import NO_CURRENCY, Answering, join, make_sale, parse_form
-from shops.kinds.base import Incoming, Received, digest
+from shops.kinds.answering import NO_CURRENCY, Answering, join, make_sale
+from shops.kinds.base import Incoming, Received, digest, parse_body, read_form
 from shops.kinds.standard_webhooks import StandardWebhooks, read_id
 from shops.models import Event
-from shops.reading import read_json
+from shops.reading import Node
 
 
 class NoventiqRequest(Answering, StandardWebhooks):
@@ -25,11 +25,12 @@ class NoventiqRequest(Answering, StandardWebhooks):
 
     def read(self, incoming: Incoming) -> Received:
         # The header isn't signed, but the first request with this id decides, and only the shop can send that.
+        parse(incoming.body)
         is_test = incoming.headers.get("Keywell-Test", "").lower() == "true"
         return Received(read_id(incoming), "license", incoming.body, is_test)
 
     def translate(self, event: Event) -> list[Change]:
-        request = read_json(bytes(event.body)) if bytes(event.body).lstrip()[:1] == b"{" else parse_form(event)
+        request = parse(bytes(event.body))
         product, unit, currency = request["ID"].needed(), request["Unit"].text(), request["Currency"]
         # Without the number of the unit, only the request's id tells units apart.
         item = request["Item"].text() or product
@@ -53,3 +54,8 @@ class NoventiqRequest(Answering, StandardWebhooks):
                 language=request["Language"].text(),
             )
         ]
+
+
+def parse(body: bytes) -> Node:
+    """Parse the parameters, as JSON or a form. Raises Malformed."""
+    return parse_body(body) if body.lstrip()[:1] == b"{" else Node(read_form(body))

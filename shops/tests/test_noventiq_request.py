@@ -115,3 +115,11 @@ def test_a_signed_query_does_not_verify_a_body(shop, photo):
 
     assert Client().post(path, b"Order=1002&ID=PHOTO-PRO", "text/plain", headers=headers).status_code == 401
     assert Client().get(f"{path}?Order=1002&ID=PHOTO-PRO", headers=headers).status_code == 401
+
+
+@pytest.mark.parametrize("body", [b"Order=\xff", b'{"Order": '])
+def test_what_cannot_be_read_is_refused(shop, body):
+    headers = sign([SIGNING_SECRET], "req_1", int(time()), body)
+
+    assert Client().post(urlsplit(shop.url).path, body, "text/plain", headers=headers).status_code == 400
+    assert not Event.objects.exists()

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
-from urllib.parse import urlencode
 
 from allauth.mfa.models import Authenticator
 from allauth.mfa.utils import is_mfa_enabled
@@ -14,14 +13,10 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 from django.http import Http404
 from django.shortcuts import get_object_or_404, redirect
-from django.urls import reverse
-from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 
-from fulfillment.attention import count_needing_attention
 from merchants.models import Member, Merchant
-from orders.kinds import SOURCES
 from orders.models import Order
 from pools.models import KeyBatch, KeyImport, LicenseKey, LicensePool
 from webhooks.models import WebhookEndpoint
@@ -167,22 +162,3 @@ def merchant_query(request) -> dict[str, str]:
     """Parameters for links to orders: their numbers are unique only per merchant, and apart from test orders."""
     is_ambiguous = sum(len(kinds_of_data(member.merchant)) for member in request.memberships) > 1
     return {"merchant": request.shown_merchant.slug} if is_ambiguous else {}
-
-
-def navigation(request) -> dict:
-    """Template context of every page: the member and their navigation."""
-    # Pages of the REST framework and requests refused by a middleware have no user.
-    user = getattr(request, "user", None)
-    if user is None or not user.is_authenticated or request.path.startswith(reverse("admin:index")):
-        return {}
-    member = get_member(request)
-    if member is None:
-        return {}
-    return {
-        "member": member,
-        "memberships": request.memberships,
-        "source_pages": [kind.pages for kind in SOURCES.values() if kind.pages],
-        "shows_test_data": request.shown_merchant.is_test,
-        "merchant_query": f"?{urlencode(query)}" if (query := merchant_query(request)) else "",
-        "attention_count": SimpleLazyObject(lambda: count_needing_attention(request.shown_merchant, most=100)),
-    }

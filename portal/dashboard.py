@@ -34,7 +34,7 @@ def dashboard(request) -> HttpResponse:
     stock = get_stock(merchant)
     problems = count_problems(merchant)
     context = {
-        "section": "dashboard",
+        "section": "home",
         "stock": stock[:MAX_POOLS],
         "more_pools": len(stock) - MAX_POOLS,
         "short": sum(row.state in {EMPTY, LOW} for row in stock),

@@ -8,6 +8,7 @@ from portal import sandbox
 from portal.emails import views as emails
 from portal.first_steps import hide_first_steps
 from portal.home import home
+from portal.search import search
 from portal.team import invitations
 from runtime.health import healthz
 from runtime.metrics import metrics
@@ -21,6 +22,7 @@ urlpatterns = [
     path("in/", include("shops.urls")),
     path("core/v2/rest/", include("licensing.urls")),
     path("", home, name="home"),
+    path("search/", search, name="search"),
     path("first-steps/hide/", hide_first_steps, name="first-steps-hide"),
     path("", include("portal.orders.urls")),
     path("test-data/", sandbox.show, name="show-test-data"),

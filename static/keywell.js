@@ -79,12 +79,25 @@ for (const form of document.querySelectorAll("form[data-preview]")) {
   if (form.dataset.preview) show();
 }
 
-// Ctrl-K or ⌘K focuses the search field.
+// Ctrl-K or ⌘K focuses the search field, or opens its page where there is no room for it. Arrows go through what it finds.
 document.addEventListener("keydown", (event) => {
-  if (event.key.toLowerCase() !== "k" || !(event.metaKey || event.ctrlKey)) return;
   const search = document.querySelector("[data-search]");
   if (!search) return;
+  if (event.key.toLowerCase() === "k" && (event.metaKey || event.ctrlKey)) {
+    event.preventDefault();
+    if (!search.checkVisibility()) return location.assign(search.form.action);
+    search.focus();
+    search.select();
+  }
+  const palette = search.closest(".palette");
+  if (!palette?.contains(event.target)) return;
+  if (event.key === "Escape") {
+    search.focus();
+    document.getElementById("found").replaceChildren();
+  }
+  const stops = [search, ...palette.querySelectorAll("#found a")];
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (!step || stops.length === 1) return;
   event.preventDefault();
-  search.focus();
-  search.select();
+  stops.at((stops.indexOf(document.activeElement) + step) % stops.length).focus();
 });

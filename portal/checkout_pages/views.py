@@ -28,7 +28,7 @@ for_page = scoped(CheckoutPage, Role.OWNER)
 def checkout_pages(request) -> HttpResponse:
     has_orders = Exists(Order.objects.filter(checkout_page=OuterRef("pk")))
     pages = request.merchant.checkout_pages.annotate(has_orders=has_orders).order_by("code")
-    return render(request, "portal/checkout_pages/checkout_pages.html", {"section": "api-keys", "pages": pages})
+    return render(request, "portal/checkout_pages/checkout_pages.html", {"section": "checkout-pages", "pages": pages})
 
 
 @member_required(Role.OWNER)
@@ -53,7 +53,7 @@ def change(request, page: CheckoutPage) -> HttpResponse:
 
 
 def show_form(request, form: CheckoutPageForm, title: str) -> HttpResponse:
-    context = {"section": "api-keys", "form": form, "title": title, "cancel": reverse("checkout-pages")}
+    context = {"section": "checkout-pages", "form": form, "title": title, "cancel": reverse("checkout-pages")}
     return render(request, "portal/checkout_pages/checkout_page_form.html", context)
 
 
@@ -65,7 +65,7 @@ def remove(request, page: CheckoutPage) -> Confirmation:
         text=gettext("Payments that report the code “{code}” will be refused.").format(code=page.code),
         button=gettext("Remove page"),
         danger=True,
-        section="api-keys",
+        section="checkout-pages",
     )
     remove_checkout_page(page)
     return gettext("Checkout page “{page}” removed.").format(page=page)

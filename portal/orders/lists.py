@@ -172,15 +172,20 @@ def search(request) -> HttpResponse:
         }
         return render(request, "portal/orders/orders.html", {"section": "orders", "nothing_found": True, **context})
 
+    return redirect(url_of_found(request.merchant, found, text))
+
+
+def url_of_found(merchant: Merchant, found: dict[Kind, OrderQuerySet], text: str) -> str:
+    """Return the URL of the list of the orders that a search found."""
     kind, *also = found
     if is_secret(kind, text):
-        parameters = {"license": ",".join(get_digests(request.merchant.orders.all(), kind, text)), "by": kind.value}
+        parameters = {"license": ",".join(get_digests(merchant.orders.all(), kind, text)), "by": kind.value}
     else:
         parameters = {"q": text_for_url(kind, found[kind], text), "by": kind.value}
         also = [kind for kind in also if not is_secret(kind, text)]
         if also and parameters["q"] == text:
             parameters["also"] = ",".join(also)
-    return redirect(f"{reverse('orders')}?{with_parameter(QueryDict(mutable=True), **parameters)}")
+    return f"{reverse('orders')}?{with_parameter(QueryDict(mutable=True), **parameters)}"
 
 
 def searched(request) -> tuple[OrderQuerySet, dict[str, Any]]:

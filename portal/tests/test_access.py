@@ -33,6 +33,8 @@ pytestmark = pytest.mark.django_db
 PAGES = """
                                                             anonymous customer support manager owner outsider staff
 GET  /                                                      login     login    302     200     200   200      302
+GET  search/                                                login     login    200     200     200   200      403
+POST search/                                                login     login    200     200     200   200      403
 POST first-steps/hide/                                      login     login    403     302     302   302      403
 GET  orders/                                                login     login    200     200     200   200      403
 POST orders/                                                login     login    302     302     302   200      403
@@ -486,7 +488,7 @@ def rows(table):
 @pytest.fixture(autouse=True)
 def without_attention_count(monkeypatch):
     """Skip the count of orders that need attention: every page shows it, and its query is slower than most pages."""
-    monkeypatch.setattr("portal.access.count_needing_attention", lambda merchant, most: 0)
+    monkeypatch.setattr("portal.navigation.count_needing_attention", lambda merchant, most: 0)
 
 
 @pytest.fixture

@@ -351,16 +351,12 @@ def take_back(event: Event, change: Refunded, outcome: Outcome) -> None:
         )
     # Serializes with other refunds of the order, so that what is left doesn't change.
     order = Order.objects.select_for_update(no_key=True).get(pk=order.pk)
-    reference = change.reference[:MAX_NUMBER]
+    # Without the shop's number of the refund, the event tells it from others.
+    reference = change.reference[:MAX_NUMBER] or ("" if change.is_sum else f"event {event.pk}")
     known = reference and order.refunds.filter(reference=reference).exists()
     if known or order.status != Order.Status.PAID:
         return
     left = order.left_to_refund()
-    if amount is not None and not change.is_sum and not reference:
-        # Without the shop's number of the refund, the event tells it from others.
-        reference = f"event {event.pk}"
-        if order.refunds.filter(reference=reference).exists():
-            return
     if amount is not None and change.is_sum:
         amount -= order.total() - left
     if amount is not None and amount <= 0:

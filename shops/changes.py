@@ -92,6 +92,7 @@ class Refunded:
     amount: Decimal | None = None
     currency: str = ""
     is_sum: bool = False  # the amount is the sum of all refunds so far
+    disputed_at: datetime | None = None  # set for chargebacks: when it began. One that was undone later is over.
 
 
 @dataclass(frozen=True)

@@ -354,7 +354,7 @@ def take_back(event: Event, change: Refunded, outcome: Outcome) -> None:
     # Without the shop's number of the refund, the event tells it from others.
     reference = change.reference[:MAX_NUMBER] or ("" if change.is_sum else f"event {event.pk}")
     known = reference and order.refunds.filter(reference=reference).exists()
-    if known or order.status != Order.Status.PAID:
+    if known or order.status != Order.Status.PAID or _is_over(change, order):
         return
     left = order.left_to_refund()
     if amount is not None and change.is_sum:
@@ -364,6 +364,11 @@ def take_back(event: Event, change: Refunded, outcome: Outcome) -> None:
     # Shops also pay back what isn't part of our order, such as a tip.
     whole = amount is None or amount >= left
     refund(order, amount=None if whole else amount, reference=reference, actor=str(event.connection))
+
+
+def _is_over(change: Refunded, order: Order) -> bool:
+    """Whether a chargeback is reported only after the shop reported that it was undone."""
+    return bool(change.disputed_at and order.reinstated_at and change.disputed_at <= order.reinstated_at)
 
 
 def restore(event: Event, change: Restored, outcome: Outcome) -> None:

@@ -97,7 +97,7 @@ class Stripe(ShopKind):
         if topic == "charge.refunded":
             return list(_read_charge(item))
         if topic in {"charge.dispute.created", "charge.dispute.closed"}:
-            return [_read_dispute(item, topic, document["created"].moment())]
+            return [_read_dispute(item, topic, document)]
         if topic == "review.closed" and item["reason"].text() == "approved":
             return [Approved(_payment(item))]
         raise irrelevant(topic)
@@ -313,13 +313,14 @@ def _has_succeeded(refund: Node) -> bool:
     return refund["status"].text() == "succeeded"
 
 
-def _read_dispute(dispute: Node, topic: str, moment: datetime) -> Change:
+def _read_dispute(dispute: Node, topic: str, document: Node) -> Change:
     status = dispute["status"].text()
     if topic == "charge.dispute.closed" and status == "won":
-        return Restored(_payment(dispute), moment)
+        return Restored(_payment(dispute), document["created"].moment())
     # A warning is a bank's question. No money has moved.
     if topic == "charge.dispute.created" and not status.startswith("warning"):
-        return Refunded(_payment(dispute), dispute["id"].needed(), **_money(dispute))
+        began_at = (dispute["created"] or document["created"]).moment()
+        return Refunded(_payment(dispute), dispute["id"].needed(), **_money(dispute), disputed_at=began_at)
     raise irrelevant(f"{topic} ({status})")
 
 

@@ -449,6 +449,15 @@ def test_an_inquiry_of_a_bank_changes_nothing(shop, photo, topic, status):
     assert Order.objects.get().status == "paid"
 
 
+def test_a_dispute_reported_after_it_was_won_changes_nothing(shop, photo):
+    """Fetching missed events lists the newest first."""
+    sell(shop)
+    send(shop, "charge.dispute.closed", make_dispute(status="won"))
+    send(shop, "charge.dispute.created", make_dispute(created=int(PAID_AT.timestamp()) - 60))
+
+    assert Order.objects.get().status == "paid"
+
+
 def test_an_approved_review_ends_the_fraud_hold(make_connection, api, photo):
     shop = make_connection("stripe", values={"api_key": "rk_live_1"}, hold_hours=0)
     sell(shop)

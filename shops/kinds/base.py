@@ -280,6 +280,12 @@ def check_time(seconds: str) -> None:
         raise Rejected(gettext("The request is older than five minutes, or a clock is wrong."))
 
 
+def need_any(fields: Sequence[Node]) -> None:
+    """Raise Parked if none of the fields has a value, such as no item names its product."""
+    if fields and not any(fields):
+        raise fields[0].wrong(gettext("{field} is missing."))
+
+
 def irrelevant(topic: str) -> Irrelevant:
     return Irrelevant(gettext("Events of the kind {topic} change nothing here.").format(topic=topic or "?"))
 

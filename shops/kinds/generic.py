@@ -17,6 +17,7 @@ from shops.kinds.base import (
     Received,
     Rejected,
     ShopKind,
+    need_any,
     read_form,
 )
 from shops.kinds.standard_webhooks import verify_standard
@@ -129,6 +130,7 @@ class Generic(ShopKind):
         number, paid_at = self._at(document, "order").needed(), self._at(document, "paid_at")
         first_name, last_name = split_name(self._at(document, "name").text())
         items = list(self._at(document, "items")) or [document]
+        need_any([self._at(item, "product") for item in items])
         return Sale(
             references=(number,),
             number=number,

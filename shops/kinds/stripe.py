@@ -259,10 +259,13 @@ def _received(document: Node, body: bytes) -> Received:
 
 def _read_whole(session: Node, reference: str, currency: str) -> Line:
     """The session as one line. Without an API key, only its link or its metadata name the product."""
-    names = (session["metadata"]["sku"].text(), session["payment_link"].text())
+    ids = tuple(filter(None, (session["metadata"]["sku"].text(), session["payment_link"].text())))
+    if not ids:
+        text = gettext("Nothing in the event names the product. Enter an API key, so that we can read it.")
+        raise Parked(Cause.ACCESS, text)
     return Line(
         reference=reference,
-        ids=tuple(filter(None, names)),
+        ids=ids,
         quantity=1,
         total=_amount(session["amount_total"], currency),
     )

@@ -183,3 +183,11 @@ def test_a_partial_refund_without_a_number_is_recorded_once_per_event(make_conne
     process_due()
 
     assert Order.objects.get().refunds.count() == 1
+
+
+def test_a_sale_that_names_no_product_is_parked(make_connection, photo):
+    """The path of the product is probably wrong."""
+    items = [{"sku": "PHOTO-PRO", "quantity": 1}, {"sku": "MUG", "quantity": 1}]
+    send(make_connection("generic"), make_sale(items=items))
+
+    assert (Event.objects.get().state, Event.objects.get().reason) == ("parked", "items[0].product is missing.")

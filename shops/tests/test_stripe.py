@@ -244,6 +244,12 @@ def test_without_an_api_key_the_payment_link_is_the_product(make_connection, pho
     assert not Event.objects.get().fetches
 
 
+def test_without_an_api_key_a_session_of_unknown_content_is_parked(make_connection, photo):
+    sell(make_connection("stripe"))
+
+    assert (Event.objects.get().state, Event.objects.get().cause) == ("parked", "access")
+
+
 def test_a_bank_debit_is_parked_until_it_is_paid(shop, photo):
     sell(shop, payment_status="unpaid")
     assert Event.objects.get().cause == "unpaid"

@@ -177,8 +177,10 @@ def _place(event: Event, sale: Sale, wanted: list[Wanted]) -> Order:
     merchant = get_sandbox(connection.merchant) if event.is_test else connection.merchant
     payment = _validate(event, merchant, sale, wanted)
     held_until = _hold(event, sale, wanted)
-    # A number may be taken by another connection or by a report to the API.
-    for number in (payment["order"], f"{payment['order'][:40]}-{connection.pk}"):
+    # A number may be taken by another connection, by a report to the API or by another sale of this shop.
+    wanted_number, unique = payment["order"], f"{connection.pk}-{sale.references[0]}"
+    others = (clean_number(f"{wanted_number}-{suffix}") for suffix in (connection.pk, unique))
+    for number in (wanted_number, *others):
         with suppress(IntegrityError, PaymentConflict), transaction.atomic():
             if not merchant.orders.filter(number=number).exists():
                 order, is_new = place_order(
@@ -194,7 +196,7 @@ def _place(event: Event, sale: Sale, wanted: list[Wanted]) -> Order:
         if known := find_order(connection, names_of(event, sale.references)):
             return known
     raise Parked(
-        Cause.REFUSED, gettext("Order {number} was already reported by someone else.").format(number=payment["order"])
+        Cause.REFUSED, gettext("Order {number} was already reported by someone else.").format(number=wanted_number)
     )
 
 

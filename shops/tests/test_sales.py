@@ -295,3 +295,18 @@ def test_test_events_become_test_orders(send, merchant, shop, photo):
 
     assert Order.objects.get().merchant == get_sandbox(merchant)
     assert not LicenseKey.objects.issued().filter(pool__merchant=merchant).exists()
+
+
+def test_sales_of_a_shop_may_have_the_same_number(send, shop, photo):
+    for pk in range(3):
+        send(shop, make_order(id=pk, number="727"))
+
+    assert [order.codes().count() for order in Order.objects.all()] == [2, 2, 2]
+
+
+def test_two_shops_may_have_the_same_long_numbers(send, shop, make_connection, photo):
+    for each in (shop, make_connection("woocommerce")):
+        for pk in range(2):
+            send(each, make_order(id=pk, number=f"{'x' * 60}{pk}"))
+
+    assert Order.objects.count() == 4

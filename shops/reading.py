@@ -14,8 +14,8 @@ from orders.money import DECIMALS
 from shops.changes import Cause, Parked
 
 MAX_TEXT = 1000
-# Amounts beyond these can't be stored.
-AMOUNT = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,12})?")
+# Larger amounts can't be stored. Shops that calculate with floats send many decimals, which are rounded later.
+AMOUNT = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,20})?")
 SECONDS = re.compile(r"[0-9]{1,11}(\.[0-9]{1,6})?")
 STEP = re.compile(r"\.?([^.\[\]]+)|\[([0-9]{1,4})\]")
 UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")

@@ -335,7 +335,11 @@ def clean_number(text: str) -> str:
 
 def format_amount(amount: Decimal, currency: str) -> str:
     """An amount as in the payments API, rounded to the decimals of the currency."""
-    return str(amount.quantize(Decimal(1).scaleb(-DECIMALS.get(currency, 2))))
+    return str(round_amount(amount, currency))
+
+
+def round_amount(amount: Decimal, currency: str) -> Decimal:
+    return amount.quantize(Decimal(1).scaleb(-DECIMALS.get(currency, 2)))
 
 
 # What comes after a sale
@@ -343,7 +347,7 @@ def format_amount(amount: Decimal, currency: str) -> str:
 
 def take_back(event: Event, change: Refunded, outcome: Outcome) -> None:
     outcome.order = order = _needed_order(event, change.references)
-    amount = change.amount
+    amount = None if change.amount is None else round_amount(change.amount, order.currency)
     if amount is not None and change.currency and change.currency != order.currency:
         raise Parked(
             Cause.REFUSED,

@@ -191,3 +191,12 @@ def test_a_sale_that_names_no_product_is_parked(make_connection, photo):
     send(make_connection("generic"), make_sale(items=items))
 
     assert (Event.objects.get().state, Event.objects.get().reason) == ("parked", "items[0].product is missing.")
+
+
+def test_amounts_of_shops_that_calculate_with_floats_are_rounded(make_connection, photo):
+    shop = make_connection("generic")
+    send(shop, make_sale(items=[{"product": "PHOTO-PRO", "quantity": 3, "total_price": 3 * 1.1}]))
+    assert Order.objects.get().total() == Decimal("3.30")
+
+    send(shop, {"event": "refund", "order": "5001", "amount": 3.2999999999999998})
+    assert Order.objects.get().status == "deleted"

@@ -199,6 +199,9 @@ class ShopKind:
         name = gettext("shop {pk}").format(pk=self.connection.pk)
         if event:
             name = gettext("shop event {pk}").format(pk=event.pk)
+        if not all(value.isascii() and value.isprintable() for value in headers.values()):
+            text = gettext("An API key or token has characters that none has. Copy the whole key again.")
+            raise Parked(Cause.ACCESS, text)
         try:
             answer = call(
                 merchant,

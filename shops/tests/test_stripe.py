@@ -236,6 +236,13 @@ def test_a_wrong_api_key_parks_the_event(shop, api, photo):
     assert Event.objects.get().cause == "access"
 
 
+@pytest.mark.parametrize("key", ["rk_live_…4242", "rk_live_1\r\nX: 2"])
+def test_an_api_key_that_cannot_be_sent_parks_the_event(make_connection, photo, key):
+    sell(make_connection("stripe", values={"api_key": key}))
+
+    assert Event.objects.get().cause == "access"
+
+
 def test_without_an_api_key_the_payment_link_is_the_product(make_connection, photo):
     sell(make_connection("stripe"), payment_link="PHOTO-PRO")
 

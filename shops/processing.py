@@ -38,6 +38,9 @@ class EventPolicy(Policy[Event]):
         return event.shop_request_id
 
     def attempt(self, event):
+        if event.state != State.RECEIVED and not event.body:
+            event.end()  # its data was erased meanwhile
+            return
         try:
             # May ask the shop's API, so not in a transaction.
             changes = list(translate(event))

@@ -96,6 +96,11 @@ class Node:
             raise self.wrong(gettext("{field} isn’t a whole number."))
         return int(text.partition(".")[0])
 
+    def quantity(self, default: int | None = None) -> int | Decimal:
+        """A whole number or, of goods that are sold by weight, a decimal."""
+        amount = self.amount(None if default is None else Decimal(default))
+        return int(amount) if amount == int(amount) else amount
+
     def amount(self, default: Decimal | None = None) -> Decimal:
         """A decimal amount, such as 59.98 or "59.98"."""
         text = self.text()

@@ -150,7 +150,7 @@ def look_up(connection: Connection, lines: Sequence[Line]) -> list[Wanted]:
     skus = Product.objects.filter(merchant=connection.merchant_id, sku__in=ids).values_list("sku", flat=True)
     same = {sku: Wanted([(sku, 1)], decided[sku].hold_hours if sku in decided else None) for sku in skus}
     decided = {name: entry for name, entry in decided.items() if entry.products is not None}
-    return [_find_wanted(line, decided, same) for line in lines]
+    return [_find_wanted(line, decided, same) if line.is_sold else Wanted([]) for line in lines]
 
 
 def _find_wanted(line: Line, *known: dict[str, Wanted]) -> Wanted:
@@ -289,7 +289,7 @@ def _choose(order: Order, *, sale: Sale, wanted: list[Wanted]) -> dict[OtherItem
     others = {other.reference: other for other in order.other_items.order_by("pk")}
     found: dict[OtherItem, list[dict[str, Any]]] = {}
     for (line, name), entry in zip(_named(sale.lines), wanted, strict=True):
-        if name in others and entry.products and line.quantity >= 1 and line.total >= 0:
+        if name in others and entry.products:
             found[others[name]] = list(_items(line, name, entry, sale.currency))
     skus = {item["product"] for items in found.values() for item in items}
     products = {row.sku: row for row in Product.objects.filter(merchant=order.merchant.vendor_id, sku__in=skus)}

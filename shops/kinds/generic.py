@@ -150,7 +150,7 @@ class Generic(ShopKind):
         return Line(
             reference=self._at(item, "item").text(position),
             ids=(product,) if product else (),
-            quantity=self._at(item, "quantity").integer(1),
+            quantity=self._at(item, "quantity").quantity(1),
             total=self._at(item, "total").amount(Decimal(0)),
             subscription=subscribe(self._at(item, "subscription").text(), self._at(item, "period").text("P1Y")),
         )

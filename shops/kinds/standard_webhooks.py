@@ -116,7 +116,7 @@ def _read_item(item: Node) -> Line:
         reference=item["item"].needed(),
         ids=(product,) if product else (),
         name=product,
-        quantity=item["quantity"].integer(),
+        quantity=item["quantity"].quantity(),
         total=item["total_price"].amount(),
         subscription=subscription if isinstance(subscription, dict) and subscription else None,
     )

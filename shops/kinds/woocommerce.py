@@ -174,7 +174,7 @@ def _read_line(line: Node, subscription: dict[str, Any] | None) -> Line:
         reference=line["id"].needed(),
         ids=tuple(filter(None, ids)),
         name=line["name"].text(),
-        quantity=line["quantity"].integer(),
+        quantity=line["quantity"].quantity(),
         total=line["total"].amount(Decimal(0)) + line["total_tax"].amount(Decimal(0)),
         subscription=subscription,
     )

@@ -310,3 +310,23 @@ def test_two_shops_may_have_the_same_long_numbers(send, shop, make_connection, p
             send(each, make_order(id=pk, number=f"{'x' * 60}{pk}"))
 
     assert Order.objects.count() == 4
+
+
+@pytest.mark.parametrize("fields", [{"quantity": 0}, {"quantity": -1}, {"total": "-9.00"}])
+def test_a_sale_of_nothing_is_no_order(send, shop, photo, fields):
+    send(shop, make_order(line_items=[line(**fields)]))
+
+    assert Event.objects.get().state == "ignored"
+    assert not Order.objects.exists()
+
+
+def test_goods_that_are_sold_by_weight_hold_nothing_up(send, shop, photo):
+    send(shop, make_order(line_items=[line(), line(id=316, sku="COFFEE", quantity=0.5)]))
+
+    assert Order.objects.get().codes().count() == 2
+
+
+def test_a_part_of_a_license_is_parked(send, shop, photo):
+    send(shop, make_order(line_items=[line(quantity=1.5)]))
+
+    assert Event.objects.get().cause == "invalid"

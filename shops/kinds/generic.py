@@ -2,6 +2,7 @@
 
 import hmac
 import json
+from codecs import BOM_UTF8
 from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
@@ -90,7 +91,7 @@ class Generic(ShopKind):
     def read(self, incoming: Incoming) -> Received:
         body = incoming.body
         # The header isn't signed, so it doesn't decide which of both it is.
-        if body.lstrip()[:1] not in {b"{", b"["}:
+        if body.removeprefix(BOM_UTF8).lstrip()[:1] not in {b"{", b"["}:
             body = json.dumps(read_form(body)).encode()
         event = super().read(replace(incoming, body=body))
         with suppress(Parked):

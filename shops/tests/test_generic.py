@@ -64,6 +64,12 @@ def test_paths_lead_to_other_names(make_connection, photo):
     assert Order.objects.get().total() == Decimal("9.5")
 
 
+def test_json_may_begin_with_a_byte_order_mark(make_connection, photo):
+    send(make_connection("generic"), b"\xef\xbb\xbf" + json.dumps(make_sale()).encode())
+
+    assert Order.objects.exists()
+
+
 def test_a_form_about_one_item_is_enough(make_connection, photo):
     names = {"order": "txn", "email": "payer_email", "product": "item_number", "total": "gross", "currency": "mc"}
     shop = make_connection("generic", values={f"path_{name}": path for name, path in names.items()})

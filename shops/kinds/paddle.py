@@ -152,10 +152,11 @@ def _read_lines(transaction: Node, currency: str) -> list[Line]:
 
 def _read_line(line: Node, price: Node, subscription: str, currency: str) -> Line:
     names = (line["price_id"].text(), price["product_id"].text(), line["product"]["id"].text())
+    ids = tuple(dict.fromkeys(filter(None, (*names, price["custom_data"]["sku"].text()))))
     cycle = price["billing_cycle"]
     return Line(
         reference=line["id"].text(),
-        ids=tuple(dict.fromkeys(filter(None, (*names, price["custom_data"]["sku"].text())))),
+        ids=() if line["proration"] else ids,  # what a changed plan costs is no product
         name=line["product"]["name"].text() or price.first("name", "description"),
         quantity=line["quantity"].integer(1),
         total=line["totals"]["total"].minor(currency, 0),

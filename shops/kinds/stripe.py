@@ -272,11 +272,12 @@ def _read_whole(session: Node, reference: str, currency: str) -> Line:
 
 
 def _read_invoice_line(line: Node, subscription: str, currency: str) -> Line:
-    """An invoice's line, in the shape before or since version 2025-03-31."""
+    """An invoice's line, in the shape before or since version 2025-03-31. What a changed plan costs is no product."""
+    is_proration = (line["proration"] or line["parent"]["subscription_item_details"]["proration"]).flag()
     discounts = (_amount(discount["amount"], currency) for discount in line["discount_amounts"])
     return Line(
         reference=line["id"].needed(),
-        ids=_ids(line["pricing"]["price_details"]) or _ids(line["price"]),
+        ids=() if is_proration else _ids(line["pricing"]["price_details"]) or _ids(line["price"]),
         name=line["description"].text(),
         quantity=line["quantity"].integer(1),
         total=_amount(line["amount"], currency) - sum(discounts) + sum(_exclusive_taxes(line, currency)),

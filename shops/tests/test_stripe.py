@@ -365,6 +365,19 @@ def test_a_changed_subscription_gets_no_second_license(shop, photo):
     assert Event.objects.get().state == "ignored"
 
 
+@pytest.mark.parametrize(
+    "fields", [{"proration": True}, {"parent": {"subscription_item_details": {"proration": True}}}]
+)
+def test_what_a_changed_plan_costs_is_no_second_license(shop, api, photo, fields):
+    api.answers["/v1/invoice_payments"] = make_list()
+    proration = make_invoice_line(id="il_2", amount=500, **fields)
+    send(shop, "invoice.paid", make_invoice(lines=make_list(make_invoice_line(), proration)))
+
+    order = Order.objects.get()
+    assert (order.codes().count(), order.total()) == (1, Decimal("34.50"))
+    assert Event.objects.get().state == "done"
+
+
 def test_the_lines_of_a_long_invoice_are_fetched(shop, api, photo):
     api.answers["/v1/invoice_payments"] = make_list()
     api.answers["/v1/invoices/in_1/lines"] = make_list(make_invoice_line(), make_invoice_line(id="il_2"))

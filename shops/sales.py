@@ -240,14 +240,15 @@ def _validate(event: Event, merchant: Merchant, sale: Sale, wanted: list[Wanted]
     try:
         return validate_payment(merchant, reported)
     except ValidationError as error:
-        raise _explain(error.detail) from error
+        raise _explain(error.detail, sale.references) from error
 
 
-def _explain(detail: Any) -> Parked:
+def _explain(detail: Any, references: Sequence[str]) -> Parked:
     """Sum up why a payment is invalid: the first message with its field."""
     customer = detail.get("customer") if isinstance(detail, dict) else None
     if isinstance(customer, dict) and "email" in customer:
-        return Parked(Cause.NO_ADDRESS, gettext("The sale has no valid e-mail address. Enter the customer’s."))
+        text = gettext("The sale has no valid e-mail address. Enter the customer’s.")
+        return Parked(Cause.NO_ADDRESS, text, references)
     path = ""
     while isinstance(detail, dict | list) and detail:
         name, detail = next(

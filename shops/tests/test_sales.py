@@ -238,6 +238,16 @@ def test_a_sale_without_an_address_waits_until_one_is_entered(send, shop, photo)
     assert Order.objects.get().email == "ada@example.com"
 
 
+def test_earlier_reports_without_an_address_are_done_once_the_shop_knows_it(send, shop, photo):
+    for note in ("", "call her"):
+        send(shop, make_order(billing={"email": ""}, customer_note=note))
+    send(shop, make_order())
+    process_due()
+
+    assert Order.objects.get().codes().count() == 2
+    assert set(Event.objects.values_list("state", flat=True)) == {"done"}
+
+
 def test_a_held_order_gets_its_codes_when_it_is_approved(send, make_connection, photo):
     send(make_connection("woocommerce", hold_hours=0), make_order())
     order = Order.objects.get()

@@ -76,7 +76,6 @@ class Option:
     label: str | Promise
     help_text: str | Promise = ""
     is_secret: bool = False
-    is_required: bool = False
     choices: Sequence[tuple[str, str | Promise]] = ()
     initial: str = ""
 

@@ -41,10 +41,15 @@ class Line:
 
     reference: str
     ids: tuple[str, ...]
-    quantity: int
+    quantity: int | Decimal  # a decimal of goods that are sold by weight
     total: Decimal  # of all units, with tax and discount
     name: str = ""
     subscription: Mapping[str, Any] | None = None  # as in the payments API
+
+    @property
+    def is_sold(self) -> bool:
+        """Whether it can be sold with a license, as in the payments API. Corrections have negative numbers."""
+        return self.quantity > 0 and self.total >= 0
 
 
 PERIOD = re.compile(r"P[1-9][0-9]{0,3}[YMWD]")
@@ -92,6 +97,7 @@ class Refunded:
     amount: Decimal | None = None
     currency: str = ""
     is_sum: bool = False  # the amount is the sum of all refunds so far
+    disputed_at: datetime | None = None  # set for chargebacks: when it began. One that was undone later is over.
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from work.attempts import Policy
 State = Event.State
 # Woken events that are queued at once. The sweep finds the others.
 MAX_NUDGED = 100
+# Of reports of a sale that nobody needs once another one has become an order.
+SUPERSEDED = {Cause.UNPAID, Cause.NO_ADDRESS}
 
 
 FORGOTTEN = """
@@ -38,6 +40,9 @@ class EventPolicy(Policy[Event]):
         return event.shop_request_id
 
     def attempt(self, event):
+        if event.state != State.RECEIVED and not event.body:
+            event.end()  # its data was erased meanwhile
+            return
         try:
             # May ask the shop's API, so not in a transaction.
             changes = list(translate(event))
@@ -82,8 +87,8 @@ def finish(event: Event, outcome: Outcome) -> None:
     if outcome.order:
         # First: if this worker dies in between, the event is processed again.
         names = list(outcome.order.sale_references.values_list("reference", flat=True))
-        wake(waiting(event.connection, Cause.NO_SALE, names))
-        wake(waiting(event.connection, Cause.UNPAID, names))
+        for cause in (Cause.NO_SALE, *SUPERSEDED):
+            wake(waiting(event.connection, cause, names))
     event.end(**fields)
     _wake_if_decided(event)
 
@@ -92,13 +97,13 @@ def park(event: Event, problem: Parked) -> None:
     """Keep an event for later. Nothing about it is lost."""
     if isinstance(problem, UnmappedProducts):
         note_products(event.connection, problem.products)
-    names = names_of(event, problem.waits_for) if problem.cause == Cause.UNPAID else _names(problem)
+    names = names_of(event, problem.waits_for) if problem.cause in SUPERSEDED else _names(problem)
     if problem.cause == Cause.UNPAID and (order := find_order(event.connection, names)):
         event.end(state=State.DONE, cause="", reason="", waits_for=[], order=order)
         return
     event.end(state=State.PARKED, cause=problem.cause, reason=str(problem)[:500], waits_for=names)
     # What it waits for may have come in the meantime. Each side commits before it looks for the other.
-    if problem.cause in {Cause.NO_SALE, Cause.UNPAID} and find_order(event.connection, names):
+    if problem.cause in {Cause.NO_SALE, *SUPERSEDED} and find_order(event.connection, names):
         wake(Event.objects.filter(pk=event.pk))
     _wake_if_decided(event)
 

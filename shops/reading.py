@@ -14,8 +14,8 @@ from orders.money import DECIMALS
 from shops.changes import Cause, Parked
 
 MAX_TEXT = 1000
-# Amounts beyond these can't be stored.
-AMOUNT = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,12})?")
+# Larger amounts can't be stored. Shops that calculate with floats send many decimals, which are rounded later.
+AMOUNT = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,20})?")
 SECONDS = re.compile(r"[0-9]{1,11}(\.[0-9]{1,6})?")
 STEP = re.compile(r"\.?([^.\[\]]+)|\[([0-9]{1,4})\]")
 UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
@@ -95,6 +95,11 @@ class Node:
         if not re.fullmatch(r"-?[0-9]{1,12}(\.0+)?", text):
             raise self.wrong(gettext("{field} isn’t a whole number."))
         return int(text.partition(".")[0])
+
+    def quantity(self, default: int | None = None) -> int | Decimal:
+        """A whole number or, of goods that are sold by weight, a decimal."""
+        amount = self.amount(None if default is None else Decimal(default))
+        return int(amount) if amount == int(amount) else amount
 
     def amount(self, default: Decimal | None = None) -> Decimal:
         """A decimal amount, such as 59.98 or "59.98"."""

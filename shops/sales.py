@@ -150,7 +150,7 @@ def look_up(connection: Connection, lines: Sequence[Line]) -> list[Wanted]:
     skus = Product.objects.filter(merchant=connection.merchant_id, sku__in=ids).values_list("sku", flat=True)
     same = {sku: Wanted([(sku, 1)], decided[sku].hold_hours if sku in decided else None) for sku in skus}
     decided = {name: entry for name, entry in decided.items() if entry.products is not None}
-    return [_find_wanted(line, decided, same) for line in lines]
+    return [_find_wanted(line, decided, same) if line.is_sold else Wanted([]) for line in lines]
 
 
 def _find_wanted(line: Line, *known: dict[str, Wanted]) -> Wanted:
@@ -177,8 +177,10 @@ def _place(event: Event, sale: Sale, wanted: list[Wanted]) -> Order:
     merchant = get_sandbox(connection.merchant) if event.is_test else connection.merchant
     payment = _validate(event, merchant, sale, wanted)
     held_until = _hold(event, sale, wanted)
-    # A number may be taken by another connection or by a report to the API.
-    for number in (payment["order"], f"{payment['order'][:40]}-{connection.pk}"):
+    # A number may be taken by another connection, by a report to the API or by another sale of this shop.
+    wanted_number, unique = payment["order"], f"{connection.pk}-{sale.references[0]}"
+    others = (clean_number(f"{wanted_number}-{suffix}") for suffix in (connection.pk, unique))
+    for number in (wanted_number, *others):
         with suppress(IntegrityError, PaymentConflict), transaction.atomic():
             if not merchant.orders.filter(number=number).exists():
                 order, is_new = place_order(
@@ -194,7 +196,7 @@ def _place(event: Event, sale: Sale, wanted: list[Wanted]) -> Order:
         if known := find_order(connection, names_of(event, sale.references)):
             return known
     raise Parked(
-        Cause.REFUSED, gettext("Order {number} was already reported by someone else.").format(number=payment["order"])
+        Cause.REFUSED, gettext("Order {number} was already reported by someone else.").format(number=wanted_number)
     )
 
 
@@ -238,14 +240,15 @@ def _validate(event: Event, merchant: Merchant, sale: Sale, wanted: list[Wanted]
     try:
         return validate_payment(merchant, reported)
     except ValidationError as error:
-        raise _explain(error.detail) from error
+        raise _explain(error.detail, sale.references) from error
 
 
-def _explain(detail: Any) -> Parked:
+def _explain(detail: Any, references: Sequence[str]) -> Parked:
     """Sum up why a payment is invalid: the first message with its field."""
     customer = detail.get("customer") if isinstance(detail, dict) else None
     if isinstance(customer, dict) and "email" in customer:
-        return Parked(Cause.NO_ADDRESS, gettext("The sale has no valid e-mail address. Enter the customer’s."))
+        text = gettext("The sale has no valid e-mail address. Enter the customer’s.")
+        return Parked(Cause.NO_ADDRESS, text, references)
     path = ""
     while isinstance(detail, dict | list) and detail:
         name, detail = next(
@@ -287,7 +290,7 @@ def _choose(order: Order, *, sale: Sale, wanted: list[Wanted]) -> dict[OtherItem
     others = {other.reference: other for other in order.other_items.order_by("pk")}
     found: dict[OtherItem, list[dict[str, Any]]] = {}
     for (line, name), entry in zip(_named(sale.lines), wanted, strict=True):
-        if name in others and entry.products and line.quantity >= 1 and line.total >= 0:
+        if name in others and entry.products:
             found[others[name]] = list(_items(line, name, entry, sale.currency))
     skus = {item["product"] for items in found.values() for item in items}
     products = {row.sku: row for row in Product.objects.filter(merchant=order.merchant.vendor_id, sku__in=skus)}
@@ -333,7 +336,11 @@ def clean_number(text: str) -> str:
 
 def format_amount(amount: Decimal, currency: str) -> str:
     """An amount as in the payments API, rounded to the decimals of the currency."""
-    return str(amount.quantize(Decimal(1).scaleb(-DECIMALS.get(currency, 2))))
+    return str(round_amount(amount, currency))
+
+
+def round_amount(amount: Decimal, currency: str) -> Decimal:
+    return amount.quantize(Decimal(1).scaleb(-DECIMALS.get(currency, 2)))
 
 
 # What comes after a sale
@@ -341,7 +348,7 @@ def format_amount(amount: Decimal, currency: str) -> str:
 
 def take_back(event: Event, change: Refunded, outcome: Outcome) -> None:
     outcome.order = order = _needed_order(event, change.references)
-    amount = change.amount
+    amount = None if change.amount is None else round_amount(change.amount, order.currency)
     if amount is not None and change.currency and change.currency != order.currency:
         raise Parked(
             Cause.REFUSED,
@@ -351,16 +358,12 @@ def take_back(event: Event, change: Refunded, outcome: Outcome) -> None:
         )
     # Serializes with other refunds of the order, so that what is left doesn't change.
     order = Order.objects.select_for_update(no_key=True).get(pk=order.pk)
-    reference = change.reference[:MAX_NUMBER]
+    # Without the shop's number of the refund, the event tells it from others.
+    reference = change.reference[:MAX_NUMBER] or ("" if change.is_sum else f"event {event.pk}")
     known = reference and order.refunds.filter(reference=reference).exists()
-    if known or order.status != Order.Status.PAID:
+    if known or order.status != Order.Status.PAID or _is_over(change, order):
         return
     left = order.left_to_refund()
-    if amount is not None and not change.is_sum and not reference:
-        # Without the shop's number of the refund, the event tells it from others.
-        reference = f"event {event.pk}"
-        if order.refunds.filter(reference=reference).exists():
-            return
     if amount is not None and change.is_sum:
         amount -= order.total() - left
     if amount is not None and amount <= 0:
@@ -368,6 +371,11 @@ def take_back(event: Event, change: Refunded, outcome: Outcome) -> None:
     # Shops also pay back what isn't part of our order, such as a tip.
     whole = amount is None or amount >= left
     refund(order, amount=None if whole else amount, reference=reference, actor=str(event.connection))
+
+
+def _is_over(change: Refunded, order: Order) -> bool:
+    """Whether a chargeback is reported only after the shop reported that it was undone."""
+    return bool(change.disputed_at and order.reinstated_at and change.disputed_at <= order.reinstated_at)
 
 
 def restore(event: Event, change: Restored, outcome: Outcome) -> None:

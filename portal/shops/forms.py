@@ -112,13 +112,13 @@ def make_field(kind: ShopKind, option: Option) -> forms.Field:
         return forms.CharField(
             label=str(option.label),
             max_length=MAX_OPTION,
-            required=option.is_required and not is_saved,
+            required=False,
             help_text=f"{option.help_text} {KEPT}" if is_saved else str(option.help_text),
             widget=forms.PasswordInput(attrs=HIDDEN),
         )
     common: dict[str, Any] = {
         "label": option.label,
-        "required": option.is_required,
+        "required": False,
         "help_text": option.help_text,
         "initial": kind.option(option.name),
     }

@@ -76,7 +76,6 @@ class Option:
     label: str | Promise
     help_text: str | Promise = ""
     is_secret: bool = False
-    is_required: bool = False
     choices: Sequence[tuple[str, str | Promise]] = ()
     initial: str = ""
 
@@ -199,6 +198,9 @@ class ShopKind:
         name = gettext("shop {pk}").format(pk=self.connection.pk)
         if event:
             name = gettext("shop event {pk}").format(pk=event.pk)
+        if not all(value.isascii() and value.isprintable() for value in headers.values()):
+            text = gettext("An API key or token has characters that none has. Copy the whole key again.")
+            raise Parked(Cause.ACCESS, text)
         try:
             answer = call(
                 merchant,
@@ -278,6 +280,12 @@ def check_time(seconds: str) -> None:
         raise Malformed(gettext("The request has no valid timestamp."))
     if abs(timezone.now() - datetime.fromtimestamp(int(seconds), UTC)) > TOLERANCE:
         raise Rejected(gettext("The request is older than five minutes, or a clock is wrong."))
+
+
+def need_any(fields: Sequence[Node]) -> None:
+    """Raise Parked if none of the fields has a value, such as no item names its product."""
+    if fields and not any(fields):
+        raise fields[0].wrong(gettext("{field} is missing."))
 
 
 def irrelevant(topic: str) -> Irrelevant:

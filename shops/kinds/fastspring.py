@@ -158,7 +158,7 @@ def _divide(total: Decimal, subtotals: list[Decimal], currency: str) -> list[Dec
 def _read_return(refund: Node) -> Refunded:
     original, currency = refund["original"], refund["currency"].currency()
     references = (original["id"].text() or original["order"].needed(), original["reference"].text())
-    amount = refund["totalReturn"].amount().quantize(Decimal(1).scaleb(-DECIMALS[currency]))
+    amount = refund["totalReturn"].amount()
     return Refunded(tuple(filter(None, references)), refund["return"].needed(), amount, currency)
 
 

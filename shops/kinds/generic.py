@@ -2,6 +2,7 @@
 
 import hmac
 import json
+from codecs import BOM_UTF8
 from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
@@ -17,6 +18,7 @@ from shops.kinds.base import (
     Received,
     Rejected,
     ShopKind,
+    need_any,
     read_form,
 )
 from shops.kinds.standard_webhooks import verify_standard
@@ -89,7 +91,7 @@ class Generic(ShopKind):
     def read(self, incoming: Incoming) -> Received:
         body = incoming.body
         # The header isn't signed, so it doesn't decide which of both it is.
-        if body.lstrip()[:1] not in {b"{", b"["}:
+        if body.removeprefix(BOM_UTF8).lstrip()[:1] not in {b"{", b"["}:
             body = json.dumps(read_form(body)).encode()
         event = super().read(replace(incoming, body=body))
         with suppress(Parked):
@@ -129,6 +131,7 @@ class Generic(ShopKind):
         number, paid_at = self._at(document, "order").needed(), self._at(document, "paid_at")
         first_name, last_name = split_name(self._at(document, "name").text())
         items = list(self._at(document, "items")) or [document]
+        need_any([self._at(item, "product") for item in items])
         return Sale(
             references=(number,),
             number=number,
@@ -148,7 +151,7 @@ class Generic(ShopKind):
         return Line(
             reference=self._at(item, "item").text(position),
             ids=(product,) if product else (),
-            quantity=self._at(item, "quantity").integer(1),
+            quantity=self._at(item, "quantity").quantity(1),
             total=self._at(item, "total").amount(Decimal(0)),
             subscription=subscribe(self._at(item, "subscription").text(), self._at(item, "period").text("P1Y")),
         )

@@ -1,6 +1,7 @@
 """Lemon Squeezy: webhooks, signed with a secret, and its API. https://docs.lemonsqueezy.com/api"""
 
-from datetime import datetime
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -14,6 +15,8 @@ from shops.reading import Node, read_json, split_name
 from work.attempts import Failure
 
 PAGE_SIZE = 50
+# How long after an order its refund is still found, if the webhook was missed.
+REFUND_SPAN = timedelta(days=60)
 PAID = {"paid", "partial_refund"}
 UNDONE = {"refunded", "fraudulent"}
 INITIAL = "initial"  # the first payment of a subscription
@@ -60,7 +63,7 @@ class LemonSqueezy(ShopKind):
             raise irrelevant(document["meta"]["event_name"].text() or kind)
         if kind == INVOICES and attributes["billing_reason"].value == INITIAL:
             raise Irrelevant(gettext("The order reports the first payment of a subscription."))
-        references, status = (f"{PREFIXES[kind]} {data['id'].needed()}",), attributes["status"].text()
+        references, status = (_name(data, kind),), attributes["status"].text()
         if status in UNDONE:
             return [Refunded(references, "")]
         if status not in PAID:
@@ -114,21 +117,26 @@ class LemonSqueezy(ShopKind):
         return bool(self.option("api_key") and self.option("store_id"))
 
     def list_missed(self, since: datetime, cursor: Any) -> Missed:
-        """List orders, then invoices, the newest first, until they are older. The cursor is the list and its page."""
+        """List orders, then invoices, the newest first, until they are older. The cursor is the list and its page.
+
+        Of older ones, refunds are listed: the API can't list what changed since then.
+        """
         kind, number = cursor or [ORDERS, 1]
         query = {"filter[store_id]": self.option("store_id"), "page[number]": number, "page[size]": PAGE_SIZE}
         page = list(self._get(f"{kind}?{urlencode(query)}")["data"])
-        recent = [row for row in page if row["attributes"]["created_at"].moment() >= since]
-        rows = [row for row in recent if _is_useful(row["attributes"])]
+        recent = [row for row in page if row["attributes"]["created_at"].moment() >= since - REFUND_SPAN]
+        new = {_name(row, kind) for row in recent if row["attributes"]["created_at"].moment() >= since}
+        refunded = self._leave_out_unknown(_name(row, kind) for row in recent if _is_refunded(row))
+        rows = [row for row in recent if _is_useful(row["attributes"]) and _name(row, kind) in new | refunded]
         events = [_wrap(row) for row in rows]
-        sales = {
-            event.key: f"{PREFIXES[kind]} {row['id'].text()}"
-            for event, row in zip(events, rows, strict=True)
-            if not row["attributes"]["refunded_amount"].integer(0)
-        }
+        sales = {event.key: _name(row, kind) for event, row in zip(events, rows, strict=True) if not _is_refunded(row)}
         if len(recent) == PAGE_SIZE:
             return Missed(events, [kind, number + 1], sales)
         return Missed(events, [INVOICES, 1] if kind == ORDERS else None, sales)
+
+    def _leave_out_unknown(self, names: Iterable[str]) -> set[str]:
+        known = self.connection.sale_references.filter(reference__in=list(names))
+        return set(known.values_list("reference", flat=True))
 
 
 def _received(document: Node, body: bytes) -> Received:
@@ -139,6 +147,15 @@ def _received(document: Node, body: bytes) -> Received:
 
 def _is_useful(attributes: Node) -> bool:
     return attributes["status"].value in PAID | UNDONE and attributes["billing_reason"].value != INITIAL
+
+
+def _is_refunded(row: Node) -> bool:
+    return row["attributes"]["status"].value in UNDONE or row["attributes"]["refunded_amount"].integer(0) > 0
+
+
+def _name(row: Node, kind: str) -> str:
+    """Our reference of an order or an invoice."""
+    return f"{PREFIXES[kind]} {row['id'].needed()}"
 
 
 def _wrap(row: Node) -> Received:

@@ -17,7 +17,7 @@ SALE = "transaction.completed"
 NO_SALES = {"subscription_payment_method_change", "subscription_update"}
 # A transaction itself says only the ids of these.
 INCLUDED = "customer,address,business,adjustments"
-REFUNDS = {"refund", "chargeback"}
+REFUNDS, REVERSED = {"refund", "chargeback"}, "chargeback_reverse"
 PAGE_SIZE = 30
 
 
@@ -74,9 +74,9 @@ class Paddle(ShopKind):
         document = read_json(bytes(event.body))
         topic, item = document["event_type"].text(), document["data"]
         if topic == SALE:
-            return [self._read_sale(item, event), *_read_refunds(item)]
+            return [self._read_sale(item, event), *_read_adjustments(item)]
         if topic in {"adjustment.created", "adjustment.updated"}:
-            return [_read_adjustment(item, topic)]
+            return [_read_adjustment(item, topic, item["transaction_id"].needed())]
         raise irrelevant(topic)
 
     def _read_sale(self, transaction: Node, event: Event) -> Sale:
@@ -152,10 +152,11 @@ def _read_lines(transaction: Node, currency: str) -> list[Line]:
 
 def _read_line(line: Node, price: Node, subscription: str, currency: str) -> Line:
     names = (line["price_id"].text(), price["product_id"].text(), line["product"]["id"].text())
+    ids = tuple(dict.fromkeys(filter(None, (*names, price["custom_data"]["sku"].text()))))
     cycle = price["billing_cycle"]
     return Line(
         reference=line["id"].text(),
-        ids=tuple(dict.fromkeys(filter(None, (*names, price["custom_data"]["sku"].text())))),
+        ids=() if line["proration"] else ids,  # what a changed plan costs is no product
         name=line["product"]["name"].text() or price.first("name", "description"),
         quantity=line["quantity"].integer(1),
         total=line["totals"]["total"].minor(currency, 0),
@@ -163,29 +164,27 @@ def _read_line(line: Node, price: Node, subscription: str, currency: str) -> Lin
     )
 
 
-def _read_adjustment(adjustment: Node, topic: str) -> Change:
-    action, status = adjustment["action"].text(), adjustment["status"].text()
-    sale = (adjustment["transaction_id"].needed(),)
+def _read_adjustment(adjustment: Node, topic: str, transaction: str) -> Change:
+    action, status, sale = adjustment["action"].text(), adjustment["status"].text(), (transaction,)
     if status != "approved":
         raise irrelevant(f"{topic} ({action}, {status})")
     if action in REFUNDS:
         return _read_refund(adjustment, sale)
-    if action == "chargeback_reverse":
+    if action == REVERSED:
         return Restored(sale, (adjustment["updated_at"] or adjustment["created_at"]).moment())
     raise irrelevant(f"{topic} ({action})")
 
 
-def _read_refunds(transaction: Node) -> list[Refunded]:
-    """The refunds of a fetched transaction."""
-    sale = (transaction["id"].needed(),)
-    return [
-        _read_refund(adjustment, sale)
-        for adjustment in transaction["adjustments"]
-        if adjustment["action"].text() in REFUNDS and adjustment["status"].text() == "approved"
-    ]
+def _read_adjustments(transaction: Node) -> list[Change]:
+    """The refunds of a fetched transaction, and then what undid them."""
+    approved = [each for each in transaction["adjustments"] if each["status"].text() == "approved"]
+    useful = [each for each in approved if each["action"].text() in REFUNDS | {REVERSED}]
+    useful.sort(key=lambda each: each["action"].text() == REVERSED)
+    return [_read_adjustment(each, SALE, transaction["id"].needed()) for each in useful]
 
 
 def _read_refund(adjustment: Node, sale: tuple[str, ...]) -> Refunded:
     currency = adjustment["currency_code"].currency()
     amount = None if adjustment["type"].text() == "full" else adjustment["totals"]["total"].minor(currency)
-    return Refunded(sale, adjustment["id"].needed(), amount, currency)
+    began_at = adjustment["created_at"].moment() if adjustment["action"].text() == "chargeback" else None
+    return Refunded(sale, adjustment["id"].needed(), amount, currency, disputed_at=began_at)

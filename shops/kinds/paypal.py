@@ -63,7 +63,7 @@ class PayPal(ShopKind):
             choices=[("live", _("live")), ("sandbox", _("sandbox"))],
             initial="live",
         ),
-        Option("webhook_id", _("Webhook ID"), _("PayPal shows it after you save the webhook."), is_required=True),
+        Option("webhook_id", _("Webhook ID"), _("PayPal shows it after you save the webhook.")),
         Option("client_id", _("Client ID"), _("Of the same app. Needed to confirm sales.")),
         Option("client_secret", _("Client secret"), is_secret=True),
     )

@@ -236,4 +236,5 @@ def _read_dispute(dispute: Node) -> Refunded | Restored:
         return Restored(references, ended.moment())
     if dispute["type"].value == "inquiry":
         raise Irrelevant(gettext("The bank only asks. No money went back."))
-    return Refunded(references, f"dispute-{dispute['id'].needed()}")
+    began_at = dispute["initiated_at"].moment() if dispute["initiated_at"] else None
+    return Refunded(references, f"dispute-{dispute['id'].needed()}", disputed_at=began_at)

@@ -20,6 +20,7 @@ from shops.kinds.base import (
     check_time,
     compare,
     irrelevant,
+    need_any,
     parse_body,
 )
 from shops.models import MAX_ID, Event
@@ -89,13 +90,14 @@ def _content(document: Node) -> Node:
 
 
 def _read_payment(payment: Node) -> list[Change]:
-    references, customer = (payment["order"].needed(),), payment["customer"]
+    references, customer, items = (payment["order"].needed(),), payment["customer"], list(payment["items"])
+    need_any([item["product"] for item in items])
     sale = Sale(
         references=references,
         number=references[0],
         paid_at=payment["paid_at"].moment(),
         currency=payment["currency"].currency(),
-        lines=tuple(_read_item(item) for item in payment["items"]),
+        lines=tuple(_read_item(item) for item in items),
         email=customer["email"].text(),
         first_name=customer["first_name"].text(),
         last_name=customer["last_name"].text(),
@@ -114,7 +116,7 @@ def _read_item(item: Node) -> Line:
         reference=item["item"].needed(),
         ids=(product,) if product else (),
         name=product,
-        quantity=item["quantity"].integer(),
+        quantity=item["quantity"].quantity(),
         total=item["total_price"].amount(),
         subscription=subscription if isinstance(subscription, dict) and subscription else None,
     )

@@ -97,7 +97,7 @@ class Stripe(ShopKind):
         if topic == "charge.refunded":
             return list(_read_charge(item))
         if topic in {"charge.dispute.created", "charge.dispute.closed"}:
-            return [_read_dispute(item, topic, document["created"].moment())]
+            return [_read_dispute(item, topic, document)]
         if topic == "review.closed" and item["reason"].text() == "approved":
             return [Approved(_payment(item))]
         raise irrelevant(topic)
@@ -259,21 +259,25 @@ def _received(document: Node, body: bytes) -> Received:
 
 def _read_whole(session: Node, reference: str, currency: str) -> Line:
     """The session as one line. Without an API key, only its link or its metadata name the product."""
-    names = (session["metadata"]["sku"].text(), session["payment_link"].text())
+    ids = tuple(filter(None, (session["metadata"]["sku"].text(), session["payment_link"].text())))
+    if not ids:
+        text = gettext("Nothing in the event names the product. Enter an API key, so that we can read it.")
+        raise Parked(Cause.ACCESS, text)
     return Line(
         reference=reference,
-        ids=tuple(filter(None, names)),
+        ids=ids,
         quantity=1,
         total=_amount(session["amount_total"], currency),
     )
 
 
 def _read_invoice_line(line: Node, subscription: str, currency: str) -> Line:
-    """An invoice's line, in the shape before or since version 2025-03-31."""
+    """An invoice's line, in the shape before or since version 2025-03-31. What a changed plan costs is no product."""
+    is_proration = (line["proration"] or line["parent"]["subscription_item_details"]["proration"]).flag()
     discounts = (_amount(discount["amount"], currency) for discount in line["discount_amounts"])
     return Line(
         reference=line["id"].needed(),
-        ids=_ids(line["pricing"]["price_details"]) or _ids(line["price"]),
+        ids=() if is_proration else _ids(line["pricing"]["price_details"]) or _ids(line["price"]),
         name=line["description"].text(),
         quantity=line["quantity"].integer(1),
         total=_amount(line["amount"], currency) - sum(discounts) + sum(_exclusive_taxes(line, currency)),
@@ -313,13 +317,14 @@ def _has_succeeded(refund: Node) -> bool:
     return refund["status"].text() == "succeeded"
 
 
-def _read_dispute(dispute: Node, topic: str, moment: datetime) -> Change:
+def _read_dispute(dispute: Node, topic: str, document: Node) -> Change:
     status = dispute["status"].text()
     if topic == "charge.dispute.closed" and status == "won":
-        return Restored(_payment(dispute), moment)
+        return Restored(_payment(dispute), document["created"].moment())
     # A warning is a bank's question. No money has moved.
     if topic == "charge.dispute.created" and not status.startswith("warning"):
-        return Refunded(_payment(dispute), dispute["id"].needed(), **_money(dispute))
+        began_at = (dispute["created"] or document["created"]).moment()
+        return Refunded(_payment(dispute), dispute["id"].needed(), **_money(dispute), disputed_at=began_at)
     raise irrelevant(f"{topic} ({status})")
 
 

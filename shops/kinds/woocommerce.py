@@ -117,18 +117,19 @@ class WooCommerce(ShopKind):
         query = {
             "modified_after": after,
             "exclude": ",".join(known),
-            "status": "processing,completed,refunded",
+            "status": "processing,completed,refunded,cancelled,failed",
             "dates_are_gmt": "true",
             "orderby": "modified",
             "order": "asc",
             "per_page": PAGE_SIZE,
         }
         orders = list(self._ask("GET", f"/orders?{urlencode(query)}"))
-        events = [Received(digest(order.encode()), "order.fetched", order.encode()) for order in orders]
+        paid = [order for order in orders if order["status"].text() not in UNDONE or order["date_paid_gmt"]]
+        events = [Received(digest(order.encode()), "order.fetched", order.encode()) for order in paid]
         sales = {
             event.key: order["id"].text()
-            for event, order in zip(events, orders, strict=True)
-            if order["status"].text() != "refunded" and not order["refunds"]
+            for event, order in zip(events, paid, strict=True)
+            if order["status"].text() not in UNDONE and not order["refunds"]
         }
         return Missed(events, _find_next(orders, after, known) if len(orders) == PAGE_SIZE else None, sales)
 
@@ -174,7 +175,7 @@ def _read_line(line: Node, subscription: dict[str, Any] | None) -> Line:
         reference=line["id"].needed(),
         ids=tuple(filter(None, ids)),
         name=line["name"].text(),
-        quantity=line["quantity"].integer(),
+        quantity=line["quantity"].quantity(),
         total=line["total"].amount(Decimal(0)) + line["total_tax"].amount(Decimal(0)),
         subscription=subscription,
     )

@@ -64,6 +64,12 @@ def test_paths_lead_to_other_names(make_connection, photo):
     assert Order.objects.get().total() == Decimal("9.5")
 
 
+def test_json_may_begin_with_a_byte_order_mark(make_connection, photo):
+    send(make_connection("generic"), b"\xef\xbb\xbf" + json.dumps(make_sale()).encode())
+
+    assert Order.objects.exists()
+
+
 def test_a_form_about_one_item_is_enough(make_connection, photo):
     names = {"order": "txn", "email": "payer_email", "product": "item_number", "total": "gross", "currency": "mc"}
     shop = make_connection("generic", values={f"path_{name}": path for name, path in names.items()})
@@ -183,3 +189,20 @@ def test_a_partial_refund_without_a_number_is_recorded_once_per_event(make_conne
     process_due()
 
     assert Order.objects.get().refunds.count() == 1
+
+
+def test_a_sale_that_names_no_product_is_parked(make_connection, photo):
+    """The path of the product is probably wrong."""
+    items = [{"sku": "PHOTO-PRO", "quantity": 1}, {"sku": "MUG", "quantity": 1}]
+    send(make_connection("generic"), make_sale(items=items))
+
+    assert (Event.objects.get().state, Event.objects.get().reason) == ("parked", "items[0].product is missing.")
+
+
+def test_amounts_of_shops_that_calculate_with_floats_are_rounded(make_connection, photo):
+    shop = make_connection("generic")
+    send(shop, make_sale(items=[{"product": "PHOTO-PRO", "quantity": 3, "total_price": 3 * 1.1}]))
+    assert Order.objects.get().total() == Decimal("3.30")
+
+    send(shop, {"event": "refund", "order": "5001", "amount": 3.2999999999999998})
+    assert Order.objects.get().status == "deleted"

@@ -1,6 +1,7 @@
 """The inbox stores each event once, whatever is posted and however often."""
 
 import json
+from urllib.parse import urlsplit
 
 import pytest
 from django.test import Client
@@ -57,6 +58,16 @@ def test_two_secrets_are_valid_while_the_shop_changes_them(shop):
 @pytest.mark.django_db
 def test_an_unknown_token_is_a_404(shop):
     assert Client().post("/in/unknown/", b"{}", "application/json").status_code == 404
+
+
+@pytest.mark.django_db
+def test_the_final_slash_of_the_url_may_be_missing(shop):
+    body = json.dumps(make_order()).encode()
+    path = urlsplit(shop.url).path.rstrip("/")
+    headers = {"X-WC-Webhook-Signature": sign(body)}
+
+    assert Client().post(path, body, "application/json", headers=headers).status_code == 200
+    assert Event.objects.count() == 1
 
 
 @pytest.mark.django_db

@@ -278,6 +278,20 @@ def test_the_reference_signature(make_connection):
     assert post(shop, b'{"hello":"world"}', X_Signature=signature).status_code == 200
 
 
+def test_a_missed_refund_of_an_older_order_is_fetched(shop_with_key, photo, api):
+    older = {"created_at": "2026-10-30T10:00:00.000000Z"}
+    api({"prices/": PRICE})
+    send(shop_with_key, make_order(**older))
+    refunded, unknown = (make_order(number=number, **older, status="refunded")["data"] for number in (1, 2))
+    api({"subscription-invoices?": {"data": []}, "orders?": {"data": [refunded, unknown]}})
+
+    fetch_missed(shop_with_key, datetime(2026, 11, 20, tzinfo=UTC))
+    process_due()
+
+    assert Order.objects.get().status == "deleted"
+    assert Event.objects.count() == 2
+
+
 def test_it_fetches_missed_orders_and_renewals(shop_with_key, photo, api, monkeypatch):
     monkeypatch.setattr("shops.kinds.lemonsqueezy.PAGE_SIZE", 1)
     first_payment = make_invoice(number=5, billing_reason="initial")["data"]

@@ -232,6 +232,32 @@ def test_a_chargeback_takes_the_keys_back_until_it_is_reversed(shop, photo):
     assert Order.objects.get().status == "paid"
 
 
+def test_what_a_changed_plan_costs_is_no_second_license(shop, api, photo):
+    proration = make_line(id="txnitm_2", quantity=1, proration={"rate": "0.5", "billing_period": {}})
+    sell(shop, details={"line_items": [make_line(proration=None), proration]}, customer=make_customer()["customer"])
+
+    assert Order.objects.get().codes().count() == 2
+    assert Event.objects.get().state == "done"
+
+
+def test_a_chargeback_reported_after_its_reversal_changes_nothing(shop, photo):
+    sell(shop)
+    send(shop, "adjustment.created", make_adjustment(id="adj_2", action="chargeback_reverse"))
+    send(shop, "adjustment.created", make_adjustment(action="chargeback"))
+
+    assert Order.objects.get().status == "paid"
+
+
+def test_a_fetched_chargeback_that_was_reversed_is_over(shop, api, photo):
+    chargeback, reverse = (
+        make_adjustment(action="chargeback"),
+        make_adjustment(id="adj_2", action="chargeback_reverse"),
+    )
+    sell(shop, adjustments=[reverse, chargeback])
+
+    assert Order.objects.get().status == "paid"
+
+
 @pytest.mark.parametrize("action", ["credit", "chargeback_warning"])
 def test_other_adjustments_change_nothing(shop, photo, action):
     sell(shop)

@@ -9,6 +9,7 @@ import pytest
 from orders.models import Order
 from pools.models import LicenseKey
 from shops.models import Event
+from shops.processing import wake
 from shops.tests.dialects import FORM, ask_paypro, make_paypro, sign_for_paypro
 from shops.tests.factories import post, process_due
 
@@ -109,3 +110,14 @@ def test_signed_fields_cannot_be_changed(shop, photo, name):
     form |= {"SIGNATURE": sign_for_paypro(form)}
 
     assert post(shop, urlencode(form | {name: "changed"}).encode(), FORM).status_code == 401
+
+
+def test_an_earlier_chargeback_processed_again_takes_nothing_back(shop, photo):
+    ask_paypro(shop)
+    notify(shop, "OrderChargedBack")
+    notify(shop, "OrderChargebackIsWon")
+
+    wake(Event.objects.filter(topic="OrderChargedBack"))
+    process_due()
+
+    assert Order.objects.get().status == "paid"

@@ -6,6 +6,8 @@ import pytest
 
 from fulfillment.personal_data import PersonalData
 from shops.models import Event
+from shops.processing import wake
+from shops.tests.factories import process_due
 from shops.tests.senders import make_order
 
 pytestmark = pytest.mark.django_db
@@ -25,3 +27,15 @@ def test_events_of_orders_and_parked_ones_are_exported_and_erased(send, shop, ma
     assert PersonalData("ada@example.com").count() == {}
     assert [bool(event.body) for event in Event.objects.order_by("pk")] == [False, False, True]
     assert Event.objects.due().count() == 0
+
+
+def test_erased_events_stay_as_they_are_when_processed_again(send, shop, make_product):
+    make_product(sku="PHOTO-PRO")
+    send(shop, make_order(id=1, number="1"))
+    send(shop, make_order(id=2, number="2", status="pending"))
+    PersonalData("ada@example.com").erase(actor="Stella")
+
+    wake(Event.objects.all())
+    process_due()
+
+    assert list(Event.objects.order_by("pk").values_list("state", flat=True)) == ["done", "ignored"]

@@ -238,6 +238,16 @@ def test_a_sale_without_an_address_waits_until_one_is_entered(send, shop, photo)
     assert Order.objects.get().email == "ada@example.com"
 
 
+def test_earlier_reports_without_an_address_are_done_once_the_shop_knows_it(send, shop, photo):
+    for note in ("", "call her"):
+        send(shop, make_order(billing={"email": ""}, customer_note=note))
+    send(shop, make_order())
+    process_due()
+
+    assert Order.objects.get().codes().count() == 2
+    assert set(Event.objects.values_list("state", flat=True)) == {"done"}
+
+
 def test_a_held_order_gets_its_codes_when_it_is_approved(send, make_connection, photo):
     send(make_connection("woocommerce", hold_hours=0), make_order())
     order = Order.objects.get()
@@ -295,3 +305,38 @@ def test_test_events_become_test_orders(send, merchant, shop, photo):
 
     assert Order.objects.get().merchant == get_sandbox(merchant)
     assert not LicenseKey.objects.issued().filter(pool__merchant=merchant).exists()
+
+
+def test_sales_of_a_shop_may_have_the_same_number(send, shop, photo):
+    for pk in range(3):
+        send(shop, make_order(id=pk, number="727"))
+
+    assert [order.codes().count() for order in Order.objects.all()] == [2, 2, 2]
+
+
+def test_two_shops_may_have_the_same_long_numbers(send, shop, make_connection, photo):
+    for each in (shop, make_connection("woocommerce")):
+        for pk in range(2):
+            send(each, make_order(id=pk, number=f"{'x' * 60}{pk}"))
+
+    assert Order.objects.count() == 4
+
+
+@pytest.mark.parametrize("fields", [{"quantity": 0}, {"quantity": -1}, {"total": "-9.00"}])
+def test_a_sale_of_nothing_is_no_order(send, shop, photo, fields):
+    send(shop, make_order(line_items=[line(**fields)]))
+
+    assert Event.objects.get().state == "ignored"
+    assert not Order.objects.exists()
+
+
+def test_goods_that_are_sold_by_weight_hold_nothing_up(send, shop, photo):
+    send(shop, make_order(line_items=[line(), line(id=316, sku="COFFEE", quantity=0.5)]))
+
+    assert Order.objects.get().codes().count() == 2
+
+
+def test_a_part_of_a_license_is_parked(send, shop, photo):
+    send(shop, make_order(line_items=[line(quantity=1.5)]))
+
+    assert Event.objects.get().cause == "invalid"

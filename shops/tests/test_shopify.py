@@ -223,6 +223,14 @@ def test_a_chargeback_is_a_refund_until_it_is_won(shop, photo):
     assert Order.objects.get().status == "paid"
 
 
+def test_a_chargeback_reported_after_it_was_won_changes_nothing(shop, photo):
+    send(shop, make_order())
+    send(shop, make_dispute(status="won", finalized_on="2026-12-20T00:00:00Z"), topic="disputes/update")
+    send(shop, make_dispute(), topic="disputes/create")
+
+    assert Order.objects.get().status == "paid"
+
+
 def test_an_inquiry_of_a_bank_changes_nothing(shop, photo):
     send(shop, make_order())
     send(shop, make_dispute(type="inquiry"), topic="disputes/create")

@@ -200,3 +200,9 @@ def test_a_secret_in_another_form_is_named(make_connection, secret):
 
 def test_the_secret_is_made_up_here(make_connection):
     assert make_connection("standard_webhooks", secret="").secret.startswith("whsec_")
+
+
+def test_a_payment_that_names_no_product_is_parked(shop, photo):
+    send(shop, make_payment(items=[{"item": "1", "sku": "PHOTO-PRO", "quantity": 1, "total_price": "9.00"}]))
+
+    assert (Event.objects.get().state, Event.objects.get().cause) == ("parked", "invalid")

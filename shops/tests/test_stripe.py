@@ -236,12 +236,25 @@ def test_a_wrong_api_key_parks_the_event(shop, api, photo):
     assert Event.objects.get().cause == "access"
 
 
+@pytest.mark.parametrize("key", ["rk_live_…4242", "rk_live_1\r\nX: 2"])
+def test_an_api_key_that_cannot_be_sent_parks_the_event(make_connection, photo, key):
+    sell(make_connection("stripe", values={"api_key": key}))
+
+    assert Event.objects.get().cause == "access"
+
+
 def test_without_an_api_key_the_payment_link_is_the_product(make_connection, photo):
     sell(make_connection("stripe"), payment_link="PHOTO-PRO")
 
     order = Order.objects.get()
     assert (order.codes().count(), order.total()) == (1, Decimal("47.60"))
     assert not Event.objects.get().fetches
+
+
+def test_without_an_api_key_a_session_of_unknown_content_is_parked(make_connection, photo):
+    sell(make_connection("stripe"))
+
+    assert (Event.objects.get().state, Event.objects.get().cause) == ("parked", "access")
 
 
 def test_a_bank_debit_is_parked_until_it_is_paid(shop, photo):
@@ -352,6 +365,19 @@ def test_a_changed_subscription_gets_no_second_license(shop, photo):
     assert Event.objects.get().state == "ignored"
 
 
+@pytest.mark.parametrize(
+    "fields", [{"proration": True}, {"parent": {"subscription_item_details": {"proration": True}}}]
+)
+def test_what_a_changed_plan_costs_is_no_second_license(shop, api, photo, fields):
+    api.answers["/v1/invoice_payments"] = make_list()
+    proration = make_invoice_line(id="il_2", amount=500, **fields)
+    send(shop, "invoice.paid", make_invoice(lines=make_list(make_invoice_line(), proration)))
+
+    order = Order.objects.get()
+    assert (order.codes().count(), order.total()) == (1, Decimal("34.50"))
+    assert Event.objects.get().state == "done"
+
+
 def test_the_lines_of_a_long_invoice_are_fetched(shop, api, photo):
     api.answers["/v1/invoice_payments"] = make_list()
     api.answers["/v1/invoices/in_1/lines"] = make_list(make_invoice_line(), make_invoice_line(id="il_2"))
@@ -445,6 +471,15 @@ def test_a_dispute_takes_the_keys_back_until_it_is_won(shop, photo):
 def test_an_inquiry_of_a_bank_changes_nothing(shop, photo, topic, status):
     sell(shop)
     send(shop, topic, make_dispute(status=status))
+
+    assert Order.objects.get().status == "paid"
+
+
+def test_a_dispute_reported_after_it_was_won_changes_nothing(shop, photo):
+    """Fetching missed events lists the newest first."""
+    sell(shop)
+    send(shop, "charge.dispute.closed", make_dispute(status="won"))
+    send(shop, "charge.dispute.created", make_dispute(created=int(PAID_AT.timestamp()) - 60))
 
     assert Order.objects.get().status == "paid"
 

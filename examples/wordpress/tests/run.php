@@ -4,7 +4,7 @@
 define('ABSPATH', __DIR__);
 define('MINUTE_IN_SECONDS', 60);
 
-$actions = $options = $orders = $posts = $gets = $scheduled = $transients = [];
+$actions = $filters = $options = $orders = $posts = $gets = $scheduled = $transients = [];
 $answers = ['post' => 200, 'get' => 200, 'body' => '{}'];
 
 function add_action($hook, $callback, $priority = 10, $count = 1) { global $actions; $actions[$hook][] = [$callback, $priority, $count]; }
@@ -25,7 +25,9 @@ function get_transient($name) { global $transients; return $transients[$name] ??
 function set_transient($name, $value, $seconds) { global $transients; $transients[$name] = $value; }
 function wp_schedule_single_event($time, $hook, $arguments) { global $scheduled; $scheduled[] = [$time, $hook, $arguments]; }
 function wc_get_order($id) { global $orders; return $orders[$id] ?? false; }
-function wc() { return (object) ['api' => new class { function get_endpoint_data($path) { return ['id' => (int) basename($path), 'status' => 'processing']; } }]; }
+function add_filter($hook, $callback) { global $filters; $filters[$hook] = $callback; }
+function remove_filter($hook, $callback) { global $filters; unset($filters[$hook]); }
+function wc() { return (object) ['api' => new class { function get_endpoint_data($path) { global $filters; return isset($filters['woocommerce_rest_check_permissions']) ? ['id' => (int) basename($path), 'status' => 'processing'] : ['code' => 'woocommerce_rest_cannot_view']; } }]; }
 function wp_remote_post($url, $request) { global $posts, $answers; $posts[] = [$url, $request]; return $answers['post'] ? ['status' => $answers['post'], 'body' => ''] : null; }
 function wp_remote_get($url, $request) { global $gets, $answers; $gets[] = [$url, $request]; return $answers['get'] ? ['status' => $answers['get'], 'body' => $answers['body']] : null; }
 
@@ -71,6 +73,7 @@ do_action('woocommerce_order_status_processing', 727);
 [$url, $request] = $posts[0];
 check('a paid order is posted to the connection', 'https://keys.example.com/in/token/', $url);
 check('the body is the order of the REST API', '{"id":727,"status":"processing"}', $request['body']);
+check('although the customer may not read it', [], $filters);
 check('it is signed', base64_encode(hash_hmac('sha256', $request['body'], 'secret', true)), $request['headers']['X-WC-Webhook-Signature']);
 check('it is reported before the e-mails', 1, $actions['woocommerce_order_status_processing'][0][1]);
 check('the order knows that it was reported', true, $order->meta['_keywell_reported'] !== '');

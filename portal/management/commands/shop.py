@@ -42,7 +42,7 @@ class Command(BaseCommand):
         if not form.is_valid():
             errors = [f"{name_argument(field)}: {' '.join(map(str, texts))}" for field, texts in form.errors.items()]
             raise CommandError("\n".join(errors))
-        shop = connect(vendor, kind, secret=options["secret"], values=form.values, **form.settings)
+        shop = connect(vendor, kind, secret=options["secret"].strip(), values=form.values, **form.settings)
         self.stdout.write(shop.url)
         self.stdout.write(shop.secret)
 

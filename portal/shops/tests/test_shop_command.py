@@ -6,6 +6,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from orders.models import Order
+from shops.kinds import KINDS
 from shops.models import Connection
 from shops.tests.factories import post, process_due
 from shops.tests.senders import make_order, sign
@@ -37,6 +38,13 @@ def test_it_prints_a_url_and_a_secret_that_work(run, merchant, make_product):
     assert Order.objects.get().codes().count() == 2
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_url_comes_first_whatever_the_shop_needs(run, merchant, kind):
+    url, _ = run(kind)
+
+    assert url == merchant.connections.get().url
+
+
 def test_it_can_connect_several_shops_of_a_kind(run, merchant):
     run("lemonsqueezy")
     run("Lemon-Squeezy")
@@ -49,7 +57,7 @@ def test_it_can_connect_several_shops_of_a_kind(run, merchant):
 def test_it_takes_a_name_a_secret_and_options(run):
     options = ["--set", "paid_status=completed", "--set", "consumer_key=ck_1"]
 
-    _, secret = run("woocommerce", "--name", "Main shop", "--secret", "theirs", *options)
+    _, secret = run("woocommerce", "--name", "Main shop", "--secret", "theirs\n", *options)
 
     shop = Connection.objects.get()
     assert (secret, shop.name, shop.options) == ("theirs", "Main shop", {"paid_status": "completed"})

@@ -477,3 +477,13 @@ def test_keys_that_are_entered_later_allow_it(manager, shop):
 
     shop.refresh_from_db()
     assert shop.catches_up and shop.writes_back
+
+
+def test_paypal_shows_its_webhook_id_only_after_it_has_the_url(manager, merchant):
+    manager.post(reverse("shop-connect", args=["paypal"]), {"name": "PayPal", "option_environment": "live"})
+    shop = merchant.connections.get()
+
+    page = read(manager, "start", shop)
+
+    assert shop.url in page
+    assert address("change", shop) in page

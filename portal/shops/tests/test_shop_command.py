@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from django.conf import settings
 from django.core.management import CommandError, call_command
 
 from orders.models import Order
@@ -35,6 +36,14 @@ def test_it_prints_a_url_and_a_secret_that_work(run, merchant, make_product):
     assert post(shop, body, X_WC_Webhook_Signature=sign(body, secret)).status_code == 200
     process_due()
     assert Order.objects.get().codes().count() == 2
+
+
+def test_it_says_where_to_enter_the_shops_secret(merchant, capsys):
+    call_command("shop", "add", "stripe", "--merchant", merchant.slug)
+
+    shop, printed = merchant.connections.get(), capsys.readouterr()
+    assert printed.out == f"{shop.url}\n\n"
+    assert f"signing secret at {settings.BASE_URL}/shops/{shop.pk}/start/" in printed.err
 
 
 def test_it_can_connect_several_shops_of_a_kind(run, merchant):

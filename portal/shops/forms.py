@@ -112,13 +112,13 @@ def make_field(kind: ShopKind, option: Option) -> forms.Field:
         return forms.CharField(
             label=str(option.label),
             max_length=MAX_OPTION,
-            required=option.is_required and not is_saved,
+            required=False,
             help_text=f"{option.help_text} {KEPT}" if is_saved else str(option.help_text),
             widget=forms.PasswordInput(attrs=HIDDEN),
         )
     common: dict[str, Any] = {
         "label": option.label,
-        "required": option.is_required,
+        "required": False,
         "help_text": option.help_text,
         "initial": kind.option(option.name),
     }
@@ -141,7 +141,7 @@ class NewSecretForm(forms.Form):
             field.help_text = _("Copy it into the shop, then save. We don’t show it again.")
         else:
             field.label = str(kind.secret_label)
-            field.help_text = _("Paste the one that the shop shows. Stored encrypted and never shown again.")
+            field.help_text = _("The same as in the shop. Stored encrypted and never shown again.")
 
 
 class ProductRow(NamedTuple):

@@ -63,12 +63,12 @@ class PayPal(ShopKind):
             choices=[("live", _("live")), ("sandbox", _("sandbox"))],
             initial="live",
         ),
-        Option("webhook_id", _("Webhook ID"), _("PayPal shows it after you save the webhook."), is_required=True),
+        Option("webhook_id", _("Webhook ID"), _("PayPal shows it after you save the webhook.")),
         Option("client_id", _("Client ID"), _("Of the same app. Needed to confirm sales.")),
         Option("client_secret", _("Client secret"), is_secret=True),
     )
     steps = (
-        _("In the PayPal Developer Dashboard, open *Apps & Credentials*, choose *Live* and your app."),
+        _("In the PayPal Developer Dashboard, open *Apps & Credentials*, choose *Live* or *Sandbox*, and your app."),
         _("Under *Webhooks*, click *Add Webhook* and paste the URL."),
         _(
             "Choose the events Payment capture completed, refunded and reversed, Payment sale completed, refunded and"

@@ -8,10 +8,12 @@ import json
 import shutil
 import sys
 import tempfile
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+from PIL import Image
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.by import By
 
@@ -19,9 +21,10 @@ from runtime.tests.installation import Keywell, wait_until
 from shops.tests.senders import make_order, sign
 
 FOLDER = Path(__file__).parent / "screenshots"
-IN_DOCS = {"order", "orders", "pool", "shop", "shop-start", "shop-products"}
+IN_DOCS = {"order", "orders", "pool", "shop", "shop-products"}
 WIDTHS = {"": 1280, "-phone": 390}
 MAX_HEIGHT = 1400
+COLORS = 64  # of pictures of text
 ORDERS = 300
 
 # The name of each picture, its page, and the XPath of a link on that page to follow.
@@ -66,6 +69,7 @@ def main(folder: Path | None) -> None:
                     open_page(browser, f"http://127.0.0.1:{keywell.port}{path}", link)
                     for suffix, width in widths.items():
                         photograph(browser, folder / f"{name}{suffix}.png", width)
+                connect_each_kind(browser, keywell, folder)
             finally:
                 browser.quit()
         finally:
@@ -83,6 +87,16 @@ def connect_shops(keywell: Keywell) -> None:
         headers = {"X-WC-Webhook-Topic": "order.updated", "X-WC-Webhook-Signature": sign(body, secret)}
         address = f"http://127.0.0.1:{keywell.port}{urlsplit(url).path}"
         urlopen(Request(address, body, {"Content-Type": "application/json"} | headers)).close()
+
+
+def connect_each_kind(browser: Chrome, keywell: Keywell, folder: Path) -> None:
+    """Connect a shop of each kind, and photograph what the page says to do in it."""
+    browser.get(f"http://127.0.0.1:{keywell.port}/shops/connect/")
+    for page in [str(link.get_attribute("href")) for link in browser.find_elements(By.CSS_SELECTOR, ".choices a")]:
+        browser.get(page)
+        browser.find_element(By.CSS_SELECTOR, "main form button").click()
+        wait_until(lambda: browser.current_url.endswith("/start/"))
+        photograph_steps(browser, folder / f"start-{urlsplit(page).path.split('/')[-2]}.png")
 
 
 def start_browser() -> Chrome:
@@ -115,6 +129,17 @@ def photograph(browser: Chrome, picture: Path, width: int) -> None:
     resize(browser, width, 800)
     resize(browser, width, min(browser.execute_script("return document.documentElement.scrollHeight"), MAX_HEIGHT))
     browser.save_screenshot(str(picture))
+
+
+def photograph_steps(browser: Chrome, picture: Path) -> None:
+    """Photograph a shop's page from the title to the steps: the rest is the same for all kinds."""
+    resize(browser, 1280, MAX_HEIGHT)
+    top, bottom = browser.execute_script(
+        "return ['h1', 'ol'].map((name) => document.querySelector(`main ${name}`).getBoundingClientRect())"
+        ".map((box, index) => Math.round(index ? box.bottom + 32 : box.top - 16))"
+    )
+    with Image.open(BytesIO(browser.get_screenshot_as_png())) as page:
+        page.convert("RGB").crop((0, top, page.width, bottom)).quantize(COLORS).save(picture, optimize=True)
 
 
 def resize(browser: Chrome, width: int, height: int) -> None:

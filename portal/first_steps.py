@@ -46,7 +46,7 @@ STEPS = [
     FirstStep(
         "api_key",
         _("Create an API key"),
-        _("With it, your shop reports payments to Keywell."),
+        _("With it, a shop that you program reports payments. Other shops don’t need it: connect yours below."),
         _("Create API key"),
         "api-key-add",
         Role.OWNER,
@@ -61,9 +61,9 @@ STEPS = [
     FirstStep(
         "live_order",
         _("Go live"),
-        _("Let your shop report its payments. This is done when the first order is paid."),
-        _("Read the API documentation"),
-        "api-docs",
+        _("Connect your shop, so that it reports its payments. This is done when the first order is paid."),
+        _("Connect a shop"),
+        "shop-kinds",
     ),
 ]
 
@@ -100,12 +100,15 @@ def find_done(merchant: Merchant) -> set[str]:
         | Exists(FulfillmentMethod.objects.filter(product__in=products).exclude(source="pool")),
         without_source=Exists(products.filter(fulfillment_methods=None)),
         api_key=Exists(ApiKey.objects.active().filter(merchant=merchant)),
+        shop=Exists(merchant.connections.kept()),
         test_order=Exists(Order.objects.filter(merchant__live=merchant)),
     )
     found = {name for name, is_there in evidence.get().items() if is_there}
     # Sources that serve all products serve those without a source of their own.
     if "without_source" in found and FulfillmentMethod.objects.for_all(Product(merchant=merchant)):
         found.add("keys")
+    if "shop" in found:
+        found.add("api_key")
     return found
 
 

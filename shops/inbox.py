@@ -34,6 +34,8 @@ def receive(request: HttpRequest, token: str) -> HttpResponse:
         raise Http404
     kind = KINDS[connection.kind](connection)
     if request.method != "POST" and not (request.method == "GET" and request.GET and kind.takes_queries):
+        if request.GET and isinstance(kind, Answering):
+            return refuse("Send it as a POST request.", 405)  # an answer with status 200 would be a license
         # Some shops check that the URL exists before they save it.
         return HttpResponse("This is the address to which a shop sends its sales, as POST requests.\n", "text/plain")
     if connection.disabled_at:

@@ -25,7 +25,7 @@ class Signed(models.Model):
     def previous_secret_until(self) -> datetime | None:
         """When the previous secret expires. None if there is none."""
         until = self.rotated_at + ROTATION_PERIOD if self.rotated_at else None
-        return until if until and until > timezone.now() else None
+        return until if until and until > timezone.now() and self.previous_secret else None
 
     def live_secrets(self) -> list[str]:
         """The secrets that requests are signed with now."""

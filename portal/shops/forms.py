@@ -141,7 +141,7 @@ class NewSecretForm(forms.Form):
             field.help_text = _("Copy it into the shop, then save. We don’t show it again.")
         else:
             field.label = str(kind.secret_label)
-            field.help_text = _("Paste the one that the shop shows. Stored encrypted and never shown again.")
+            field.help_text = _("The same as in the shop. Stored encrypted and never shown again.")
 
 
 class ProductRow(NamedTuple):

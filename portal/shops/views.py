@@ -9,6 +9,7 @@ from django.db import transaction
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.functional import Promise
 from django.utils.html import conditional_escape
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext
@@ -23,6 +24,7 @@ from portal.shops.forms import ConnectionForm, FetchForm, NewSecretForm, SampleF
 from shops import catching_up, connecting, samples
 from shops.changes import Cause
 from shops.kinds import KINDS
+from shops.kinds.answering import Answering
 from shops.kinds.base import ShopKind
 from shops.models import SAMPLE_KEY, Connection, Event
 from shops.processing import wake
@@ -50,8 +52,11 @@ def shops(request) -> HttpResponse:
 @member_required(Role.MANAGER)
 @require_safe
 def kinds(request) -> HttpResponse:
-    choices = [(kind.code, kind.name) for kind in KINDS.values()]
-    return render(request, "portal/shops/shop_kinds.html", {"section": "shops", "choices": choices})
+    context: dict[str, Any] = {"section": "shops", "reporting": [], "answering": []}
+    for kind in KINDS.values():
+        group = "answering" if issubclass(kind, Answering) else "reporting"
+        context[group].append((kind.code, kind.name))
+    return render(request, "portal/shops/shop_kinds.html", context)
 
 
 @never_cache
@@ -70,7 +75,8 @@ def connect(request, kind: str) -> HttpResponse:
         messages.success(request, gettext("Shop added. Now set up the shop to report its sales."))
         return redirect("shop-start", shop.pk)
     title = gettext("Connect {kind}").format(kind=brand.name)
-    context = {"section": "shops", "form": form, "title": title, "button": gettext("Continue")}
+    text = gettext("The next page shows the URL, and what to do in the shop. What you don’t know yet, enter later.")
+    context = {"section": "shops", "form": form, "title": title, "text": text, "button": gettext("Continue")}
     return render(request, "portal/shops/shop_form.html", context | {"cancel": reverse("shop-kinds")})
 
 
@@ -85,21 +91,26 @@ def start(request, shop: Connection) -> HttpResponse:
         "section": "shops",
         "shop": shop,
         "kind": kind,
-        "steps": [format_step(step, url=shop.url, secret=secret) for step in kind.steps],
+        "steps": [format_step(step) for step in kind.steps],
         "secret": secret,
         "lacks_secret": kind.signs and not shop.secret,
         "secret_form": NewSecretForm(kind),
+        "missing": find_missing(kind),
         "first": first,
     }
     return render(request, "portal/shops/shop_start.html", context)
 
 
-def format_step(text: Any, **values: str) -> SafeString:
-    """A step of a kind with its *emphasis*, {url} and {secret}."""
-    html = EMPHASIS.sub(r"<strong>\1</strong>", conditional_escape(text))
-    for name, value in values.items():
-        html = html.replace(f"{{{name}}}", f"<code>{conditional_escape(value or '••••')}</code>")
-    return mark_safe(html)  # noqa: S308 (text and values are escaped)
+def find_missing(kind: ShopKind) -> list[str | Promise]:
+    """The labels of what the shop shows and the merchant hasn't entered, such as an API key."""
+    if not any(option.is_secret for option in kind.options):
+        return []
+    return [option.label for option in kind.options if not kind.option(option.name)]
+
+
+def format_step(text: Any) -> SafeString:
+    """A step of a kind with its *emphasis*."""
+    return mark_safe(EMPHASIS.sub(r"<strong>\1</strong>", conditional_escape(text)))  # noqa: S308 (it is escaped)
 
 
 # One connection
@@ -136,7 +147,8 @@ def describe_options(kind: ShopKind):
 def change(request, shop: Connection) -> Confirmation:
     initial = {name: getattr(shop, name) for name in ConnectionForm.SETTINGS}
     form = ConnectionForm(get_kind(shop), request.POST or None, initial=initial)
-    yield form_page(title=gettext("Edit shop"), form=form, button=gettext("Save"))
+    then = shop if shop.last_event_at else reverse("shop-start", args=[shop.pk])
+    yield form_page(title=gettext("Edit shop"), form=form, button=gettext("Save"), then=then)
     for name, value in form.settings.items():
         setattr(shop, name, value)
     connecting.set_values(shop, form.values)

@@ -16,6 +16,7 @@ from merchants.models import ApiKey, Member, Merchant, Product
 from orders.models import Order
 from pools.tests.factories import stock
 from portal.tests.test_every_page import MAX_QUERIES
+from shops.connecting import connect
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -87,7 +88,7 @@ def test_each_step_is_checked_off_by_evidence_and_the_next_one_follows(
 
     place(merchant, make_payment(make_product()))
     move_orders(make_sandbox(merchant))
-    assert (done_titles(owner), buttons(owner)) == (TITLES[:4], [reverse("api-docs")])
+    assert (done_titles(owner), buttons(owner)) == (TITLES[:4], [reverse("shop-kinds")])
 
     move_orders(merchant)
     assert steps_of(owner) == []
@@ -119,6 +120,12 @@ def test_a_key_that_no_longer_works_is_no_evidence(owner, merchant, field):
     make_key(merchant, **{field: timezone.now()})
 
     assert done_titles(owner) == []
+
+
+def test_a_connected_shop_needs_no_key(owner, merchant):
+    connect(merchant, "stripe")
+
+    assert done_titles(owner) == ["Create an API key"]
 
 
 def test_an_unpaid_order_is_not_live(owner, pay, make_product):

@@ -8,9 +8,10 @@ from decimal import Decimal
 from typing import Any
 
 from django.http import HttpResponse
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from shops.changes import Line, Sale
+from shops.changes import Cause, Line, Parked, Sale
 from shops.kinds.base import Received, ShopKind, read_form
 from shops.models import Event
 from shops.reading import Node
@@ -65,6 +66,8 @@ def make_sale(
 
     `reference` is the shop's id of the sale, if it differs from the number.
     """
+    if quantity < 1:
+        raise Parked(Cause.INVALID, gettext("The quantity must be at least 1."))
     line = Line("1", tuple(dict.fromkeys(filter(None, ids))), quantity, total, subscription=subscription)
     return Sale(
         references=(reference or number,),

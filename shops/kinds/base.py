@@ -100,7 +100,7 @@ class ShopKind:
     makes_secret = False
     secret_label: str | Promise = _("Signing secret")
     options: tuple[Option, ...] = ()
-    # What to do in the shop, step by step. May contain {url} and {secret}.
+    # What to do in the shop, step by step, with *emphasis*.
     steps: tuple[str | Promise, ...] = ()
     # What the shop does while we don't answer, and what that means.
     while_down: str | Promise = ""
@@ -167,6 +167,12 @@ class ShopKind:
     def credentials(self) -> Mapping[str, str]:
         text = self.connection.credentials
         return json.loads(text) if text else {}
+
+    @property
+    def store(self) -> str:
+        """The address of the store, which merchants also enter without https://."""
+        address = self.option("store").rstrip("/")
+        return address if "://" in address else f"https://{address}"
 
     def option(self, name: str) -> str:
         """Return a setting or credential of the connection; empty if it isn't set."""
@@ -289,7 +295,9 @@ def need_any(fields: Sequence[Node]) -> None:
 
 
 def irrelevant(topic: str) -> Irrelevant:
-    return Irrelevant(gettext("Events of the kind {topic} change nothing here.").format(topic=topic or "?"))
+    if not topic:
+        return Irrelevant(gettext("The event doesn’t say what happened, so it changes nothing."))
+    return Irrelevant(gettext("Events of the kind {topic} change nothing here.").format(topic=topic))
 
 
 def decode_base64(text: str) -> bytes:

@@ -36,6 +36,7 @@ class FastSpring(ShopKind):
         _("Get webhooks from *Live & Test Orders* and switch on *Enable Webhook Expansion*."),
         _("Click *Add URL Endpoint*, paste the URL, and paste the secret into *HMAC SHA256 Secret*."),
         _("Choose the events *order.completed*, *subscription.charge.completed* and *return.created*, and save."),
+        _("To let us fetch missed events, create an API credential under *Developer Tools → APIs*."),
     )
     while_down = _(
         "FastSpring repeats events for days, less and less often. With API credentials, we also fetch what it couldn’t"

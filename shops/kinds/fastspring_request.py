@@ -27,7 +27,7 @@ class FastSpringRequest(Answering):
         ),
         _("Under *Security*, copy the *Private Key* to us. Use the same one for all products."),
     )
-    while_down = _("FastSpring tells you, and asks again when you click *Retry* in the order.")
+    while_down = _("FastSpring tells you, and asks again when you click Retry in the order.")
 
     def verify(self, incoming):
         fields = read_form(incoming.body)

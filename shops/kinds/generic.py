@@ -71,17 +71,17 @@ class Generic(ShopKind):
         _path("total", _("Item: total price"), "total_price"),
         _path("subscription", _("Item: subscription"), "subscription.id"),
         _path("period", _("Item: its period"), "subscription.period", _("ISO 8601, such as P1Y.")),
-        _path("event", _("ShopKind of event"), "event"),
+        _path("event", _("Kind of event"), "event"),
         Option("sale_events", _("Events that are sales"), initial="sale, paid, order.paid, order.completed"),
         Option("refund_events", _("Events that are refunds"), initial="refund, refunded, order.refunded, chargeback"),
         Option("other_events", _("Events to ignore"), initial="cancelled, canceled"),
-        _path("refund", _("Refunded: its number"), "refund"),
-        _path("amount", _("Refunded: amount"), "amount", _("If it is missing, everything was refunded.")),
+        _path("refund", _("Refund: its number"), "refund"),
+        _path("amount", _("Refund: amount"), "amount", _("If it is missing, everything was refunded.")),
         _path("test", _("Test event"), "test"),
     )
     steps: tuple[str | Promise, ...] = (
         _("Let your shop send a POST request with JSON or a form to the URL for each sale and each refund."),
-        _("Let it prove itself as chosen below, with the secret."),
+        _("Let it send the secret or the signature in the header that you chose in the settings."),
     )
     while_down = _("Your shop should repeat a request until it gets a 2xx answer. A repeated request changes nothing.")
 
@@ -188,7 +188,7 @@ class Zapier(Generic):
         _("Choose *POST*, paste the URL, and add the header *Authorization* with the secret."),
         CONTENT,
     )
-    while_down = _("Turn on *Autoreplay* in Zapier. It repeats a failed request for about ten hours.")
+    while_down = _("Turn on Autoreplay in Zapier. It repeats a failed request for about ten hours.")
 
 
 class N8n(Generic):
@@ -199,7 +199,7 @@ class N8n(Generic):
         CONTENT,
     )
     while_down = _(
-        "In the node’s settings, turn on *Retry On Fail*. It repeats a request up to five times within seconds."
+        "In the node’s settings, turn on Retry On Fail. It repeats a request up to five times within seconds."
     )
 
 
@@ -210,4 +210,4 @@ class Make(Generic):
         _("Choose *POST*, paste the URL, and add the header *Authorization* with the secret."),
         CONTENT,
     )
-    while_down = _("Add the error handler *Break* to the module. Make then keeps the request and repeats it.")
+    while_down = _("Add the error handler Break to the module. Make then keeps the request and repeats it.")

@@ -38,9 +38,9 @@ class Gumroad(ShopKind):
     )
     steps = (
         _("In Gumroad, open *Settings → Advanced*, create an application, and click *Generate access token*."),
-        _("Copy the access token to us."),
+        _("Copy the access token to us. Until then, sales wait."),
         _("Paste the URL as *Ping endpoint* on the same page, and save."),
-        _("For refunds and disputes, subscribe the URL to them through Gumroad’s API; see our documentation."),
+        _("For refunds and disputes, a developer subscribes the URL to them, as docs/shops/gumroad.md shows."),
     )
     while_down = _(
         "Gumroad repeats a ping three times within 15 minutes if we answer with an error, and never if it can’t reach"

@@ -30,7 +30,7 @@ class LemonSqueezy(ShopKind):
     api = "https://api.lemonsqueezy.com"
     options = (
         Option("api_key", _("API key"), _("For subscriptions and for fetching missed orders."), is_secret=True),
-        Option("store_id", _("Store ID"), _("From *Settings → Stores*, without the #.")),
+        Option("store_id", _("Store ID"), _("From Settings → Stores, without the #.")),
     )
     steps = (
         _("In Lemon Squeezy, open *Settings → Webhooks* and click the plus sign."),
@@ -42,8 +42,8 @@ class LemonSqueezy(ShopKind):
         _("Under *Settings → API*, create an API key, if you sell subscriptions or want us to fetch missed orders."),
     )
     while_down = _(
-        "Lemon Squeezy repeats a webhook only three times within three minutes. Enter an API key and the store ID, so"
-        " that we can fetch the orders that we missed."
+        "Lemon Squeezy repeats a webhook only three times within three minutes. With an API key and the store ID, we"
+        " also fetch missed orders."
     )
 
     def verify(self, incoming):

@@ -36,7 +36,10 @@ class Paddle(ShopKind):
         Option(
             "api_key",
             _("API key"),
-            _("May read transactions, customers, addresses and businesses. Without it, sales have no address."),
+            _(
+                "May read transactions, adjustments, customers, addresses and businesses. Without it, sales have no"
+                " address."
+            ),
             is_secret=True,
         ),
     )

@@ -68,7 +68,7 @@ class PayPal(ShopKind):
         Option("client_secret", _("Client secret"), is_secret=True),
     )
     steps = (
-        _("In the PayPal Developer Dashboard, open *Apps & Credentials*, choose *Live* and your app."),
+        _("In the PayPal Developer Dashboard, open *Apps & Credentials*, choose *Live* or *Sandbox*, and your app."),
         _("Under *Webhooks*, click *Add Webhook* and paste the URL."),
         _(
             "Choose the events Payment capture completed, refunded and reversed, Payment sale completed, refunded and"

@@ -48,12 +48,12 @@ class Shopify(ShopKind):
     steps = (
         _("In the Shopify admin, open *Settings → Notifications → Webhooks* and click *Create webhook*."),
         _("Choose the event *Order payment* and the format *JSON*, paste the URL, and save."),
-        _("Do the same for *Refunded create* and, with Shopify Payments, for *Dispute create* and *Dispute update*."),
+        _("Do the same for *Refund create* and, with Shopify Payments, for *Dispute create* and *Dispute update*."),
         _("Copy the signing secret, which the page shows below the webhooks, to us."),
+        _("To let us fetch missed orders, create an app with the scope read_orders under *Apps → Develop apps*."),
     )
     while_down = _(
-        "Shopify repeats a webhook eight times within four hours. Enter an access token, so that we can fetch the"
-        " orders that we missed in longer outages."
+        "Shopify repeats a webhook eight times within four hours. With an access token, we also fetch missed orders."
     )
 
     def verify(self, incoming):
@@ -142,7 +142,7 @@ class Shopify(ShopKind):
             for name, value in fields.items()
         ]
         content = {"order": {"id": int(reference), "metafields": metafields}}
-        url = f"{self.option('store').rstrip('/')}/admin/api/{API_VERSION}/orders/{quote(reference, safe='')}.json"
+        url = f"{self.store}/admin/api/{API_VERSION}/orders/{quote(reference, safe='')}.json"
         headers = {"X-Shopify-Access-Token": self.option("access_token"), "Content-Type": "application/json"}
         self.ask("PUT", url, headers=headers, body=json.dumps(content).encode())
 
@@ -155,7 +155,7 @@ class Shopify(ShopKind):
     def list_missed(self, since: datetime, cursor: Any) -> Missed:
         """Includes orders that changed since then, such as by a refund. Known ones without refunds can be left out."""
         query = {"status": "any", "updated_at_min": since.isoformat(), "limit": PAGE_SIZE, "since_id": cursor or 0}
-        url = f"{self.option('store').rstrip('/')}/admin/api/{API_VERSION}/orders.json?{urlencode(query)}"
+        url = f"{self.store}/admin/api/{API_VERSION}/orders.json?{urlencode(query)}"
         page = list(self.ask("GET", url, headers={"X-Shopify-Access-Token": self.option("access_token")})["orders"])
         paid = [order for order in page if order["financial_status"].value in PAID]
         events = [_received(order, order.encode()) for order in paid]

@@ -64,7 +64,7 @@ class StandardWebhooks(ShopKind):
         _("Its body is what our payments API accepts, and *type*: *order.paid* or *order.refunded*."),
         _("Sign it with the secret, using a library from standardwebhooks.com, and repeat it until we answer 200."),
     )
-    while_down = _("Your shop decides. Repeat a webhook with the same *webhook-id* until we answer 200.")
+    while_down = _("Your shop decides. Repeat a webhook with the same webhook-id until we answer 200.")
 
     def verify(self, incoming):
         verify_standard(self, incoming)

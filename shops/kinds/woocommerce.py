@@ -51,10 +51,11 @@ class WooCommerce(ShopKind):
         _("In WordPress, open *WooCommerce → Settings → Advanced → Webhooks* and click *Add webhook*."),
         _("Name it Keywell, set *Status* to *Active* and *Topic* to *Order updated*."),
         _("Paste the URL into *Delivery URL* and the secret into *Secret*. Leave *API version* at v3, and save."),
+        _("To let us fetch missed orders, add a key with read access under *REST API* there."),
     )
     while_down = _(
-        "WooCommerce never repeats a webhook, and disables it after five failures in a row. Enter API keys, so that we"
-        " can fetch the orders that we missed."
+        "WooCommerce never repeats a webhook, and disables it after five failures in a row. With an API key, we also"
+        " fetch missed orders."
     )
 
     def receive(self, incoming: Incoming) -> list[Received]:
@@ -148,7 +149,7 @@ class WooCommerce(ShopKind):
 
     def _ask(self, method: str, path: str, content: dict[str, Any] | None = None) -> Node:
         login = b64encode(f"{self.option('consumer_key')}:{self.option('consumer_secret')}".encode()).decode()
-        url = f"{self.option('store').rstrip('/')}/wp-json/wc/v3{path}"
+        url = f"{self.store}/wp-json/wc/v3{path}"
         headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
         return self.ask(method, url, headers=headers, body=json.dumps(content).encode() if content else b"")
 

@@ -53,6 +53,21 @@ def codes():
     return [code.code for code in ActivationCode.objects.order_by("item", "unit")]
 
 
+def test_a_quantity_of_zero_is_no_order(shop, ask, photo):
+    response = ask(shop, quantity=0)
+
+    assert response.status_code == 503
+    assert "The quantity must be at least 1." in response.content.decode()
+    assert not Order.objects.exists()
+
+
+def test_a_query_is_not_answered_like_a_license(shop, client):
+    """Whatever has status 200 may be shown to the customer."""
+    response = client.get(urlsplit(shop.url).path, {"anything": "1"})
+
+    assert 400 <= response.status_code < 500
+
+
 def test_the_answer_has_the_codes_of_the_order(shop, ask, read, photo):
     response = ask(shop, quantity=2)
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from orders.models import Order
 from shops.catching_up import catch_up, request, request_daily
-from shops.kinds import woocommerce
+from shops.kinds import KINDS, woocommerce
 from shops.models import CatchUp, Connection, Event
 from shops.tests.api_server import list_orders
 from shops.tests.factories import process_due
@@ -56,6 +56,31 @@ def test_missed_orders_are_fetched_and_delivered(store, shop, make_product):
     assert [urlsplit(received.path).path for received in store.received] == ["/wp-json/wc/v3/orders"] * 2
     login = store.received[0].headers["authorization"].removeprefix("Basic ")
     assert b64decode(login) == b"ck_1:cs_1"
+
+
+@pytest.mark.parametrize("kind", ["woocommerce", "shopify"])
+def test_the_address_of_a_store_needs_no_scheme(kind, make_connection):
+    shop = make_connection(kind, values={"store": "shop.example.com/"})
+
+    assert KINDS[kind](shop).store == "https://shop.example.com"
+
+
+def test_a_missed_cancellation_withdraws_the_licenses(send, store, shop, make_product):
+    make_product(sku="PHOTO-PRO")
+    send(shop, make_order(id=728, number="728"))
+    changed = {"status": "cancelled", "date_modified_gmt": f"{timezone.now():%Y-%m-%dT%H:%M:%S}"}
+    orders = [make_order(id=728, number="728", **changed), make_order(id=729, date_paid_gmt=None, **changed)]
+    store.respond = lambda received: (
+        200,
+        {"Content-Type": "application/json"},
+        json.dumps(list_orders(orders, received.path)).encode(),
+    )
+
+    request(shop, timezone.now() - timedelta(days=1))
+    fetch_all()
+
+    assert Order.objects.get().status == Order.Status.DELETED
+    assert CatchUp.objects.get().found == 1
 
 
 def test_known_orders_are_recognized(send, store, shop, make_product):

@@ -4,7 +4,9 @@ import re
 from argparse import ArgumentTypeError
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.urls import reverse
 
 from merchants.models import Merchant
 from portal.shops.forms import ConnectionForm
@@ -23,9 +25,15 @@ class Command(BaseCommand):
             "--merchant", metavar="SLUG", required=True, help="the merchant’s slug, which `manage merchant` prints"
         )
         parser.add_argument("--name", metavar="NAME", help="by default, the kind’s name")
-        parser.add_argument("--secret", metavar="SECRET", default="", help="by default, a new one if the kind has one")
         parser.add_argument(
-            "--set", metavar="OPTION=VALUE", action="append", default=[], help="one of the kind’s options"
+            "--secret", metavar="SECRET", default="", help="by default, a new one unless the shop makes it"
+        )
+        parser.add_argument(
+            "--set",
+            metavar="OPTION=VALUE",
+            action="append",
+            default=[],
+            help="one of the kind’s options, such as api_key=…",
         )
 
     def handle(self, *, kind: str, merchant: str, **options: Any) -> None:
@@ -45,6 +53,11 @@ class Command(BaseCommand):
         shop = connect(vendor, kind, secret=options["secret"].strip(), values=form.values, **form.settings)
         self.stdout.write(shop.url)
         self.stdout.write(shop.secret)
+        if brand.signs and not shop.secret:
+            page = f"{settings.BASE_URL}{reverse('shop-start', args=[shop.pk])}"
+            self.stderr.write(
+                f"Enter the shop’s {str(brand.secret_label).lower()} at {page}, or use --secret next time."
+            )
 
     def _read_options(self, pairs: list[str], names: list[str]) -> dict[str, str]:
         values = {}

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from django.conf import settings
 from django.core.management import CommandError, call_command
 
 from orders.models import Order
@@ -43,6 +44,14 @@ def test_the_url_comes_first_whatever_the_shop_needs(run, merchant, kind):
     url, _ = run(kind)
 
     assert url == merchant.connections.get().url
+
+
+def test_it_says_where_to_enter_the_shops_secret(merchant, capsys):
+    call_command("shop", "add", "stripe", "--merchant", merchant.slug)
+
+    shop, printed = merchant.connections.get(), capsys.readouterr()
+    assert printed.out == f"{shop.url}\n\n"
+    assert f"signing secret at {settings.BASE_URL}/shops/{shop.pk}/start/" in printed.err
 
 
 def test_it_can_connect_several_shops_of_a_kind(run, merchant):

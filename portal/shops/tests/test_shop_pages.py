@@ -1,6 +1,7 @@
 """The pages on which a merchant connects shops and sees what they reported."""
 
 import json
+import re
 from datetime import timedelta
 
 import pytest
@@ -21,6 +22,8 @@ from shops.tests.factories import emails, make_connection, post, process_due
 from shops.tests.senders import SECRET, make_order, sign
 
 pytestmark = pytest.mark.django_db
+
+PAYPAL = {"name": "PayPal", "option_environment": "live"}
 
 
 @pytest.fixture
@@ -95,7 +98,7 @@ def test_the_secret_is_not_shown_after_the_first_event(manager, shop, photo):
 
     page = read(manager, "start", shop)
     assert SECRET not in page and shop.url in page
-    assert "The shop is connected" in page and "hx-trigger" not in page
+    assert "The shop is connected" in page and 'hx-trigger="every' not in page
 
 
 def test_a_sample_sale_is_no_first_event(manager, shop, photo):
@@ -123,6 +126,33 @@ def test_a_shop_that_makes_up_the_secret_gets_it_later(manager, merchant):
     shop.refresh_from_db()
     assert shop.secret == "whsec_x"
     assert "whsec_x" not in page and "Waiting for the first event" in page
+
+
+def test_nothing_that_the_shop_shows_later_is_required(manager, merchant):
+    page = manager.post(reverse("shop-connect", args=["paypal"]), PAYPAL, follow=True).content.decode()
+    shop = merchant.connections.get()
+    assert shop.url in page and "Webhook ID, Client ID, Client secret" in page
+
+    page = do(manager, "change", shop, **PAYPAL, option_webhook_id="WH-1", option_client_id="A")
+
+    assert "Waiting for the first event" in page
+    assert "<p>Client secret</p>" in page
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_pages_of_every_kind_show_no_markup(manager, merchant, kind):
+    shop = make_connection(merchant, kind)
+
+    for page in ("start", "", "change", "disable"):
+        assert not re.search(r"\*\w", re.sub(r"(?s)<head>.*?</head>", "", read(manager, page, shop)))
+
+
+def test_the_first_secret_has_no_previous_one(manager, merchant):
+    shop = make_connection(merchant, "stripe", secret="")
+
+    do(manager, "secret", shop, secret="whsec_x")
+
+    assert "The previous secret" not in read(manager, "", shop)
 
 
 @pytest.mark.parametrize(

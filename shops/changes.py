@@ -85,7 +85,6 @@ class Sale:
     country: str = ""
     language: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
-    is_suspicious: bool = False  # the shop is still checking it for fraud
 
 
 @dataclass(frozen=True)

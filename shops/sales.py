@@ -302,8 +302,6 @@ def _choose(order: Order, *, sale: Sale, wanted: list[Wanted]) -> dict[OtherItem
 
 def _hold(event: Event, sale: Sale, wanted: list[Wanted]) -> datetime | None:
     """Until when the order gets no codes."""
-    if sale.is_suspicious:
-        return UNTIL_APPROVED
     sold = [entry.hold_hours for entry in wanted if entry.products]
     held_until = _hold_of([event.connection.hold_hours, *sold])
     if held_until is None and _has_refunds(event, sale):

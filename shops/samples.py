@@ -6,9 +6,9 @@ from decimal import Decimal
 
 from django.utils import timezone
 
-from shops.changes import Line, Sale
+from shops.changes import Change, Line, Sale
 from shops.kinds import KINDS
-from shops.kinds.base import Received
+from shops.kinds.base import Incoming, Received
 from shops.models import SAMPLE_KEY, Connection, Event
 from shops.reading import read_json
 from shops.storing import store
@@ -26,6 +26,17 @@ def send_sample(connection: Connection, *, external_id: str, quantity: int, emai
     }
     store(KINDS[connection.kind](connection), [Received(key, "sample", json.dumps(sale).encode(), is_test=True)])
     return connection.events.get(key=key)
+
+
+def try_content(connection: Connection, content: bytes) -> list[Change]:
+    """Return what a request with this content would mean, without storing anything.
+
+    Raises Malformed, Parked and Irrelevant.
+    """
+    kind = KINDS[connection.kind](connection)
+    received = kind.read(Incoming({}, content))
+    event = Event(connection=connection, key=received.key, body=received.body, created_at=timezone.now())
+    return list(kind.translate(event))
 
 
 def translate(event: Event) -> list[Sale]:

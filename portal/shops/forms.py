@@ -22,6 +22,7 @@ EMPTY_ROWS = 3  # for new products of a bundle
 MAX_OPTION = 1000  # characters
 MAX_SECRET = 200  # characters
 MAX_HOURS = 24 * 30
+MAX_CONTENT = 100_000  # characters of a request that is tried
 
 HIDDEN = {"autocomplete": "new-password"}
 KEPT = _("Saved. Leave it empty to keep it.")
@@ -74,7 +75,8 @@ class ConnectionForm(forms.Form):
                 help_text=_("You can also enter it later. Stored encrypted and never shown again."),
             )
         for option in kind.options:
-            self.fields[f"option_{option.name}"] = make_field(kind, option)
+            self.fields[f"option_{option.name}"] = field = make_field(kind, option)
+            field.is_folded = option.is_path  # type: ignore[attr-defined]
         if not kind.writes_back:
             del self.fields["writes_back"]
         rest = ["number_prefix", "hold_hours", "writes_back"]
@@ -94,6 +96,11 @@ class ConnectionForm(forms.Form):
             text = gettext("{merchant} has reached the limit of {max_connections} shops. Remove one first.")
             raise forms.ValidationError(text.format(merchant=connection.merchant, max_connections=MAX_CONNECTIONS))
         return super().clean() or self.cleaned_data
+
+    @property
+    def folded(self) -> list[forms.BoundField]:
+        """Fields that few merchants need."""
+        return [self[name] for name, field in self.fields.items() if getattr(field, "is_folded", False)]
 
     @property
     def values(self) -> dict[str, str]:
@@ -228,6 +235,16 @@ class FetchForm(forms.Form):
         if not timezone.now() - timedelta(days=366) < since < timezone.now():
             raise forms.ValidationError(gettext("Enter a time within the last year."))
         return since
+
+
+class TryForm(forms.Form):
+    """A request as the shop would send it."""
+
+    content = forms.CharField(
+        max_length=MAX_CONTENT,
+        help_text=_("The JSON or the form that your shop sends. Nothing is stored, and no order is placed."),
+        widget=forms.Textarea(attrs={"rows": 12, "spellcheck": "false"}),
+    )
 
 
 class SampleForm(forms.Form):

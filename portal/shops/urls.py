@@ -15,6 +15,7 @@ urlpatterns = [
     path("<int:pk>/disable/", views.disable, name="shop-disable"),
     path("<int:pk>/remove/", views.remove, name="shop-remove"),
     path("<int:pk>/sample/", views.send_sample, name="shop-sample"),
+    path("<int:pk>/try/", views.try_request, name="shop-try"),
     path("<int:pk>/fetch/", views.fetch, name="shop-fetch"),
     path("<int:pk>/process/", events.process_all, name="shop-process"),
     path("<int:pk>/products/", products.products, name="shop-products"),

@@ -20,14 +20,15 @@ from portal.access import Role, member_required
 from portal.confirm import Confirmation, Question, confirmed
 from portal.shops import events
 from portal.shops.access import SHOPS, for_shop
-from portal.shops.forms import ConnectionForm, FetchForm, NewSecretForm, SampleForm
+from portal.shops.forms import ConnectionForm, FetchForm, NewSecretForm, SampleForm, TryForm
 from shops import catching_up, connecting, samples
-from shops.changes import Cause
+from shops.changes import Cause, Irrelevant, Line, Parked, Refunded, Sale
 from shops.kinds import KINDS
 from shops.kinds.answering import Answering
-from shops.kinds.base import ShopKind
+from shops.kinds.base import Malformed, ShopKind
 from shops.models import SAMPLE_KEY, Connection, Event
 from shops.processing import wake
+from shops.sales import Wanted, look_up
 
 EMPHASIS = re.compile(r"\*([^*]+)\*")
 
@@ -255,6 +256,29 @@ def fetch(request, shop: Connection) -> Confirmation:
     )
     catching_up.request(shop, form.cleaned_data["since"])
     return gettext("We are fetching the orders. They appear below.")
+
+
+@for_shop
+@require_http_methods(["GET", "POST"])
+def try_request(request, shop: Connection) -> HttpResponse:
+    """Show what a request that the merchant enters would become with the saved settings."""
+    if not get_kind(shop).can_try:
+        raise Http404
+    form = TryForm(request.POST or None)
+    context: dict[str, Any] = {"section": "shops", "shop": shop, "form": form}
+    if form.is_valid():
+        try:
+            changes = samples.try_content(shop, form.cleaned_data["content"].encode())
+        except (Malformed, Parked, Irrelevant) as problem:
+            context["problem"] = str(problem)
+        else:
+            context["sales"] = [read_sale(shop, change) for change in changes if isinstance(change, Sale)]
+            context["refunds"] = [change for change in changes if isinstance(change, Refunded)]
+    return render(request, "portal/shops/shop_try.html", context)
+
+
+def read_sale(shop: Connection, sale: Sale) -> tuple[Sale, list[tuple[Line, Wanted]]]:
+    return sale, list(zip(sale.lines, look_up(shop, sale.lines), strict=True))
 
 
 @for_shop

@@ -78,6 +78,7 @@ class Option:
     is_secret: bool = False
     choices: Sequence[tuple[str, str | Promise]] = ()
     initial: str = ""
+    is_path: bool = False  # where a value is in what the shop sends
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,8 @@ class ShopKind:
     while_down: str | Promise = ""
     # Whether GET requests are for it, too. Their query is read like a body.
     takes_queries = False
+    # Whether a merchant can try what the shop would send: options decide how it is read.
+    can_try = False
     # Headers that are stored with an event, because its body doesn't say them.
     topic_header = ""
 

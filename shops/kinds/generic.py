@@ -30,13 +30,14 @@ FORM = "application/x-www-form-urlencoded"
 
 
 def _path(name: str, label: str | Promise, initial: str, help_text: str | Promise = "") -> Option:
-    return Option(f"path_{name}", label, help_text, initial=initial)
+    return Option(f"path_{name}", label, help_text, initial=initial, is_path=True)
 
 
 class Generic(ShopKind):
     code = "generic"
     name: str | Promise = _("Another shop")
     makes_secret = True
+    can_try = True
     options = (
         Option(
             "signature",

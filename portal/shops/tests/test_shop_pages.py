@@ -517,3 +517,46 @@ def test_paypal_shows_its_webhook_id_only_after_it_has_the_url(manager, merchant
 
     assert shop.url in page
     assert address("change", shop) in page
+
+
+@pytest.fixture
+def own_shop(merchant):
+    return make_connection(merchant, "generic")
+
+
+def try_content(client, shop, content):
+    return client.post(reverse("shop-try", args=[shop.pk]), {"content": content}).content.decode()
+
+
+def test_a_request_is_tried_without_an_order(manager, own_shop, make_product):
+    make_product(sku="PRO-1")
+    items = [{"product": "PRO-1", "quantity": 2, "total_price": "59.98"}, {"product": "MUG", "total_price": "9.00"}]
+    sale = {"order": "5001", "currency": "EUR", "customer": {"email": "ada@example.com"}, "items": items}
+    page = try_content(manager, own_shop, json.dumps(sale))
+
+    assert "This is a sale: order 5001" in page and "ada@example.com" in page
+    assert "2 × EUR 59.98 → 1 × PRO-1" in page and "not mapped" in page
+    assert not Event.objects.exists() and not Order.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "answer"),
+    [
+        ('{"event": "refund", "order": "5001"}', "This is a refund of everything in order 5001."),
+        ("event=refund&order=5001&amount=9.99", "This is a refund of 9.99 in order 5001."),
+        ("{", "isn’t JSON"),
+        ('{"event": "moved"}', "don’t say what events of the kind moved are"),
+        ('{"event": "canceled"}', "ignore events of the kind canceled"),
+        ("", "This field is required."),
+    ],
+)
+def test_trying_tells_what_else_a_request_means(manager, own_shop, content, answer):
+    assert answer in try_content(manager, own_shop, content)
+
+
+def test_the_paths_are_folded_away(manager):
+    page = manager.get(reverse("shop-connect", args=["generic"])).content.decode()
+    folded = page.partition('<details class="field"')[2].partition("</details>")[0]
+
+    assert 'name="option_path_email"' in folded
+    assert 'name="option_header"' not in folded

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -8,7 +9,7 @@ from django import template
 from django.template.loader import get_template
 from django.utils import timezone
 from django.utils.formats import number_format
-from django.utils.html import format_html
+from django.utils.html import conditional_escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import get_language, gettext, ngettext_lazy
 
@@ -215,6 +216,12 @@ def seconds(number: float | None) -> str:
     if number < 6000:
         return gettext("{number} min").format(number=number_format(number / 60, 0))
     return gettext("{number} h").format(number=number_format(number / 3600, 0, force_grouping=True))
+
+
+@register.filter
+def breakable(address: str) -> SafeString:
+    """An e-mail address or a URL that may break after @, dots and slashes."""
+    return mark_safe(re.sub(r"(?<=[@./])(?=[^/])", "<wbr>", conditional_escape(address)))  # noqa: S308 (it is escaped)
 
 
 @register.filter

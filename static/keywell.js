@@ -92,6 +92,25 @@ document.addEventListener("click", async (event) => {
   setTimeout(() => (label.textContent = before), 2000);
 });
 
+// A file that is dropped anywhere on the page is uploaded with this form.
+for (const form of document.querySelectorAll("form[data-drop]")) {
+  const sign = Object.assign(document.createElement("div"), { className: "drop-here", textContent: form.dataset.drop });
+  const hasFile = (event) => event.dataTransfer?.types.includes("Files");
+  document.addEventListener("dragover", (event) => {
+    if (!hasFile(event)) return;
+    event.preventDefault();
+    document.body.append(sign);
+  });
+  document.addEventListener("dragleave", (event) => event.relatedTarget || sign.remove());
+  document.addEventListener("drop", (event) => {
+    sign.remove();
+    if (!hasFile(event) || event.target.type === "file") return;
+    event.preventDefault();
+    form.elements.file.files = event.dataTransfer.files;
+    form.requestSubmit();
+  });
+}
+
 // Live preview. Each update replaces the iframe, so that Back leaves the page instead of stepping through previews.
 for (const form of document.querySelectorAll("form[data-preview]")) {
   const button = form.querySelector("[formtarget]");

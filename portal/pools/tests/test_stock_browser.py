@@ -19,21 +19,26 @@ DROP = """
 """
 
 
-@pytest.fixture
-def clicks(browser, live_server, client, merchant):
-    """Click links and buttons by their text, and count the clicks."""
-    enter(browser, live_server, client, merchant.members.get(role="owner").user)
-    browser.get(f"{live_server}{reverse('products')}")
+class Clicks:
+    """Clicks links and buttons by their text, and counts the clicks."""
 
-    def click(text, inside="main"):
-        click.count += 1
-        path = f"//{inside}//*[self::a or self::button][normalize-space()='{text}']"
-        element = browser.find_element(By.XPATH, path)
-        browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+    def __init__(self, browser):
+        self.browser, self.count = browser, 0
+
+    def __call__(self, text):
+        self.count += 1
+        element = self.browser.find_element(
+            By.XPATH, f"//main//*[self::a or self::button][normalize-space()='{text}']"
+        )
+        self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
         element.click()
 
-    click.count = 0
-    return click
+
+@pytest.fixture
+def clicks(browser, live_server, client, merchant):
+    enter(browser, live_server, client, merchant.members.get(role="owner").user)
+    browser.get(f"{live_server}{reverse('products')}")
+    return Clicks(browser)
 
 
 def test_a_product_with_pool_keys_threshold_and_recipients_takes_few_clicks(browser, clicks, merchant):

@@ -152,7 +152,8 @@ def _flatten(schema: dict[str, Any], path: str = "", depth: int = 0) -> Iterator
         return
     for name, inner in schema.get("properties", {}).items():
         resolved, place = _resolve(inner), f"{path}.{name}".lstrip(".")
-        description = resolved.get("description", "")
+        # An object's own description is that of its class.
+        description = (inner if "properties" in resolved else resolved).get("description", "")
         yield Value(place, _kind(resolved), name in schema.get("required", []), description)
         if depth < MAX_DEPTH:
             nested = _resolve(resolved["items"]) if resolved.get("type") == "array" else resolved

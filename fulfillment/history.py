@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from delivery.models import Delivery, TrackingEvent
 from fulfillment.models import Fulfillment, HeldCode
 from orders.kinds import SOURCES
+from orders.localization import show_money
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem, Refund
 from pools.models import LicenseKey
 
@@ -178,7 +179,7 @@ def _refunded(refund: Refund, order: Order) -> HistoryLine:
         [gettext("Shop’s refund number: {reference}").format(reference=refund.reference)] if refund.reference else []
     )
     notes += [gettext("undone")] if refund.undone_at else []
-    text = gettext("{amount} {currency} refunded").format(amount=refund.amount, currency=order.currency)
+    text = gettext("{amount} refunded").format(amount=show_money(refund.amount, order.currency))
     return HistoryLine(refund.refunded_at, "refund", text, actor=refund.refunded_by, note=", ".join(notes))
 
 

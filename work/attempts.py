@@ -4,6 +4,8 @@ import logging
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
+from django.conf import settings
+from django.utils import translation
 from prometheus_client import Counter
 
 from work import incidents, metrics
@@ -43,7 +45,8 @@ class Policy(Generic[Row]):
 
     def run_claimed(self, row: Row) -> Any:
         """Make the attempt that a row was claimed for. Return what `attempt` returns, or None if it fails."""
-        with working_for(self.get_request_id(row)):
+        # What rows store, such as why an attempt failed, is in English, even if a person's request makes the attempt.
+        with working_for(self.get_request_id(row)), translation.override(settings.LANGUAGE_CODE):
             try:
                 result = self.attempt(row)
             except Failure as failure:

@@ -1,5 +1,6 @@
 from typing import Any
 
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db.models import Exists, OuterRef, Q
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
@@ -142,19 +143,19 @@ def undo(request, batch: KeyBatch) -> Confirmation:
     yield Question(
         title=gettext("Undo this import?"),
         text=ngettext(
-            "We remove its {count:,} key from the pool. You can import it again.",
-            "We remove its {count:,} keys from the pool. You can import them again.",
+            "We remove its {count} key from the pool. You can import it again.",
+            "We remove its {count} keys from the pool. You can import them again.",
             batch.key_count,
-        ).format(count=batch.key_count),
+        ).format(count=intcomma(batch.key_count)),
         button=gettext("Undo import"),
         danger=True,
     )
     undo_batch(batch, actor=str(request.user))
     return ngettext(
-        "Import undone. Its {count:,} key was removed from the pool.",
-        "Import undone. Its {count:,} keys were removed from the pool.",
+        "Import undone. Its {count} key was removed from the pool.",
+        "Import undone. Its {count} keys were removed from the pool.",
         batch.key_count,
-    ).format(count=batch.key_count)
+    ).format(count=intcomma(batch.key_count))
 
 
 @for_batch
@@ -164,9 +165,9 @@ def withdraw(request, batch: KeyBatch) -> Confirmation:
     yield Question(
         title=gettext("Withdraw the rest of this batch?"),
         text=gettext(
-            "{left:,} of its {key_count:,} keys are in stock. They will never be issued and can’t be imported"
+            "{left} of its {key_count} keys are in stock. They will never be issued and can’t be imported"
             " into this pool again. You can’t undo this."
-        ).format(left=left, key_count=batch.key_count),
+        ).format(left=intcomma(left), key_count=intcomma(batch.key_count)),
         button=gettext("Withdraw keys"),
         danger=True,
     )

@@ -1,6 +1,7 @@
 from collections.abc import Iterator
 from time import monotonic
 
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db import transaction
 from django.db.models import OuterRef, Subquery
 from django.utils.translation import gettext, gettext_noop
@@ -145,8 +146,8 @@ class NetLicensingSource(Source):
             )
         if sum(template.quantity for template in templates) * times > MAX_LICENSES:
             raise SourceError(
-                gettext("One licensee would get more than {max_licenses:,} licenses.").format(
-                    max_licenses=MAX_LICENSES
+                gettext("One licensee would get more than {max_licenses} licenses.").format(
+                    max_licenses=intcomma(MAX_LICENSES)
                 ),
                 permanent=True,
             )

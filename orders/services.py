@@ -68,7 +68,7 @@ def refund(
         if order.status == Order.Status.DELETED and amount is None:
             return order
         if order.status != Order.Status.PAID:
-            raise RefundRefused(gettext("The order is {status}, not paid.").format(status=order.status))
+            raise RefundRefused(gettext("The order is {status}, not paid.").format(status=gettext(order.status)))
 
         left = order.left_to_refund()
         if expected is not None and left != expected:
@@ -104,7 +104,7 @@ def reinstate(order: Order, *, actor: str) -> Order:
     last = order.refunds.filter(undone_at=None).order_by("pk").last()
     if order.status != Order.Status.DELETED or last is None:
         raise ReinstateRefused(
-            gettext("The order is {status}. You can only undo a full refund.").format(status=order.status)
+            gettext("The order is {status}. You can only undo a full refund.").format(status=gettext(order.status))
         )
 
     Refund.objects.filter(pk=last.pk).update(undone_at=Now(), undone_by=actor)

@@ -54,7 +54,7 @@ def withdraw_key(key: LicenseKey, *, actor: str) -> None:
     """Permanently withdraw a key. Raises WithdrawalRefused if it has been issued or withdrawn."""
     if not withdraw(LicenseKey.objects.filter(pk=key.pk), actor=actor):
         key.refresh_from_db()
-        raise WithdrawalRefused(gettext("This key is already {status}.").format(status=key.status))
+        raise WithdrawalRefused(gettext("This key is already {status}.").format(status=gettext(key.status)))
 
 
 def _restore_reserve(pool: LicensePool) -> None:

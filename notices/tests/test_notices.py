@@ -107,7 +107,7 @@ def test_a_notice_shows_the_reserve(make_pool, make_product, pay, work, pool_ema
     pay(make_product(pool=pool), quantity=2)
     work()
 
-    assert "In reserve:     1, which only people can issue\n" in pool_emails()[0].body
+    assert "In reserve: 1, which only people can issue\n" in pool_emails()[0].body
 
 
 def test_a_resent_notice_has_the_same_link(empty_pool, work, pool_emails):
@@ -336,7 +336,7 @@ def test_a_delayed_notice_shows_the_current_stock(make_pool, make_product, pay, 
 
     [mail] = pool_emails()
     assert mail.subject.startswith("1 key left")
-    assert "Keys left:      1\n" in mail.body
+    assert "Keys left: 1\n" in mail.body
 
 
 def test_a_new_pool_with_few_keys_causes_no_notice(make_pool, make_product, pay):

@@ -25,6 +25,7 @@ from portal.netlicensing.forms import AccountForm, PackageForm
 from portal.netlicensing.own_service import remove_account, save_account
 from portal.paging import KeysetPage
 from portal.saving import save_once
+from work.stored_texts import show_stored
 
 # Suggested product or template numbers.
 MAX_SUGGESTIONS = 200
@@ -97,7 +98,7 @@ def test(request, account: LicensingAccount) -> HttpResponse:
     try:
         numbers = read_numbers(account, "licensetemplate")
     except (NetLicensingError, HostBusy) as error:
-        messages.error(request, gettext("Test failed: {error}").format(error=error))
+        messages.error(request, gettext("Test failed: {error}").format(error=show_stored(str(error))))
     else:
         messages.success(
             request,
@@ -209,7 +210,7 @@ def suggestions(account: LicensingAccount) -> dict[str, Any]:
             "known_templates": read_numbers(account, "licensetemplate"),
         }
     except (NetLicensingError, HostBusy) as error:
-        return {"no_suggestions": str(error)}
+        return {"no_suggestions": show_stored(str(error))}
 
 
 @for_account

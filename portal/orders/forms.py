@@ -129,8 +129,6 @@ class FilterForm(forms.Form):
                 return Q(**{f"{name.removesuffix('_from')}_at__gte": datetime.combine(value, time.min, zone)})
             case "reported_until" | "paid_until":
                 return Q(**{f"{name.removesuffix('_until')}_at__lte": datetime.combine(value, time.max, zone)})
-                    }
-                )
             case _:
                 return Q(**{name: value})
 

@@ -109,7 +109,7 @@ def refund_order(request: HttpRequest, desk: Desk) -> Confirmation:
     form = RefundForm(order, request.POST or None, initial={"amount": left, "left": left})
 
     if order.status != Order.Status.PAID and not form.is_valid():
-        raise RefundRefused(gettext("The order is {status}, not paid.").format(status=order.status))
+        raise RefundRefused(gettext("The order is {status}, not paid.").format(status=gettext(order.status)))
     yield Question(
         title=gettext("Refund order {number}").format(number=order.number),
         text=gettext(
@@ -135,7 +135,9 @@ def refund_order(request: HttpRequest, desk: Desk) -> Confirmation:
 def reinstate_order(request: HttpRequest, desk: Desk) -> Confirmation:
     if desk.order.status != Order.Status.DELETED:
         raise ReinstateRefused(
-            gettext("The order is {status}. You can only undo a full refund.").format(status=desk.order.status)
+            gettext("The order is {status}. You can only undo a full refund.").format(
+                status=gettext(desk.order.status)
+            )
         )
     yield Question(
         title=gettext("Undo the refund of order {number}?").format(number=desk.order.number),

@@ -14,6 +14,7 @@ from django.utils.translation import get_language, gettext
 from licensing.envelope import format_value
 from orders.localization import get_locale, show_money
 from work.request_ids import current_request_id
+from work.stored_texts import show_stored
 
 register = template.Library()
 
@@ -165,6 +166,9 @@ def wire_format(value) -> str:
 @register.filter
 def money(amount, currency: str) -> str:
     return show_money(amount, currency)
+
+
+register.filter("stored", show_stored)
 
 
 @register.filter

@@ -431,6 +431,7 @@ PACKAGE = {"name": "Spare", "product_number": "P-1", "start_date": "none", "temp
 
 # Valid form data for the routes that need it.
 FORMS = {
+    "accounts/language/": {"language": "en", "time_zone": "Europe/Berlin"},
     "orders/": {"search": "A0012345678"},
     "orders/<reference:number>/address/": {"email": "ada@byron.example"},
     "orders/<reference:number>/refund/": {"amount": "1.00", "left": "119.96"},

@@ -234,7 +234,9 @@ def send_again(request, service: WebService, request_pk: int) -> Confirmation:
     )
     if item.fulfillment.status != Fulfillment.Status.FAILED:
         raise RetryRefused(
-            gettext("Can’t send again: the item is {status}, not failed.").format(status=item.fulfillment.status)
+            gettext("Can’t send again: the item is {status}, not failed.").format(
+                status=gettext(item.fulfillment.status)
+            )
         )
     actions.retry(item, actor=str(request.user))
     return gettext("Order {number} will be retried within seconds.").format(number=item.order.number)

@@ -123,7 +123,7 @@ class NetLicensingSource(Source):
         # Serializes with refunds, which deactivate all planned licenses. After a refund none is added.
         order = Order.objects.select_for_update(no_key=True).get(pk=item.order_id)
         if order.status != Order.Status.PAID:
-            raise SourceError(gettext("The order is {status}.").format(status=order.status), permanent=True)
+            raise SourceError(gettext("The order is {status}.").format(status=gettext(order.status)), permanent=True)
         planned = item.issued_licenses.filter(unit=unit, account=self.account, is_planned=True)
         if plan := list(planned):
             return plan

@@ -8,6 +8,5 @@ class PortalConfig(AppConfig):
     name = "portal"
 
     def ready(self):
-        import_module("portal.names").translate_names()
         if settings.SENTRY_DSN:
             import_module("portal.sentry").start(settings.SENTRY_DSN)

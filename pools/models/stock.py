@@ -148,7 +148,7 @@ class KeyBatch(models.Model):
     @property
     def left_out(self) -> list[tuple[int, str]]:
         kinds = ("repeated", "already_in_pool", "already_in_other_pools", "unusable")
-        return [(getattr(self, kind), kind.replace("_", " ")) for kind in kinds if getattr(self, kind)]
+        return [(getattr(self, kind), gettext(kind.replace("_", " "))) for kind in kinds if getattr(self, kind)]
 
 
 AVAILABLE = Q(item=None, withdrawn_at=None, reserved=False)

@@ -220,7 +220,7 @@ class KeyForm(MerchantForm):
     )
     role = forms.ChoiceField(
         label=_("Permissions"),
-        choices=[(role.value, f"{role.label} ({role.value.removeprefix('ROLE_APIKEY_')})") for role in Role],
+        choices=lambda: [(role.value, f"{role.label} ({role.value.removeprefix('ROLE_APIKEY_')})") for role in Role],
         help_text=_("Each option includes the ones before it."),
     )
     licensee = forms.CharField(

@@ -21,13 +21,13 @@ from pools.reading import MAX_KEY_LENGTH
 from work.sql import PreparedQuery
 
 MAX_UNITS = 20  # code fields per page
-ANY = [("", "Any")]
+ANY = ("", _("Any"))
 # An order without any item of ours.
 UNMAPPED = "unmapped"
 
 
-def choices(states) -> list[tuple[str, str]]:
-    return ANY + [(value, value) for value in states]
+def choices(states) -> list[tuple[Any, Any]]:
+    return [ANY, *((value, _(value)) for value in states)]
 
 
 class PlainSelect(forms.Select):

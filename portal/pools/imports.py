@@ -108,9 +108,14 @@ def show(request, key_import: KeyImport, form: ReadingForm | None = None) -> Htt
 
 
 def left_out(preview: dict[str, Any]) -> list[dict[str, Any]]:
-    kinds = ((kind, reason, preview.get(kind) or {}) for kind, reason in KINDS.items())
+    kinds = ((gettext(kind.replace("_", " ")), reason, preview.get(kind) or {}) for kind, reason in KINDS.items())
     return [
-        {"kind": kind.replace("_", " "), "reason": reason, **lines, "more": lines["count"] - len(lines["numbers"])}
+        {
+            "kind": kind,
+            "reason": reason,
+            **lines,
+            "more": lines["count"] - len(lines["numbers"]),
+        }
         for kind, reason, lines in kinds
         if lines.get("count")
     ]

@@ -42,7 +42,7 @@ class CustomerDataForm(forms.Form):
 
 
 class AttentionFilter(admin.SimpleListFilter):
-    title = "attention"
+    title = _("attention")
     parameter_name = "attention"
 
     def lookups(self, request, model_admin):

@@ -4,6 +4,7 @@ import re
 
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
+from django.utils.translation.trans_real import translation
 
 from runtime.translations import all_messages
 from work import stored_texts
@@ -33,9 +34,14 @@ def pseudo(text):
 
 
 def install_pseudo(settings, folder, language="de"):
-    messages = {}
+    messages = {text: pseudo(text) for text, _ in translation(language)._catalog.items() if is_plain(text)}  # Django's
     for message in all_messages():
         forms = [message] if isinstance(message, str) else message
         translated = [pseudo(form) for form in forms]
         messages[message] = translated[0] if len(forms) == 1 else tuple(translated)
     install(settings, folder, language, messages)
+
+
+def is_plain(key):
+    """Whether a key of Django's catalogs is a message without a context or plural."""
+    return isinstance(key, str) and key and "\4" not in key

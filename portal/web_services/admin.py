@@ -21,7 +21,10 @@ class AdminsWebServiceForm(OwnedForm, WebServiceForm):
 
 class RequestParameterForm(forms.ModelForm):
     parameter = forms.ChoiceField(
-        choices=[("", "---------"), *((name, f"{name}: {entry.description}") for name, entry in CATALOG.items())]
+        choices=lambda: [
+            ("", "---------"),
+            *((name, f"{name}: {entry.description}") for name, entry in CATALOG.items()),
+        ]
     )
 
     class Meta:
@@ -79,8 +82,8 @@ class WebServiceAdmin(Owned):
     inlines = [RequestParameterInline]
 
     def get_fieldsets(self, request, obj=None):
-        sections = [(title, {"fields": names}) for title, names in SECTIONS.items()]
-        return [(None, {"fields": ["merchant"]}), *sections, ("Status", {"fields": self.readonly_fields})]
+        sections = [(gettext(title), {"fields": names}) for title, names in SECTIONS.items()]
+        return [(None, {"fields": ["merchant"]}), *sections, (gettext("Status"), {"fields": self.readonly_fields})]
 
     def save_model(self, request, obj, form, change):
         if change:

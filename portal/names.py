@@ -20,7 +20,7 @@ def translate_names() -> None:
     """Make the plain texts of our models and their fields lazy translations. Migrations don’t see the difference."""
     for app in apps.get_app_configs():
         if is_ours(app.name):
-            app.verbose_name = gettext_lazy(app.verbose_name)
+            app.verbose_name = gettext_lazy(str(app.verbose_name))
     for model in (model for model in apps.get_models() if is_ours(model.__module__)):
         options: Any = model._meta
         if "verbose_name_plural" not in options.original_attrs:
@@ -45,7 +45,7 @@ def shown_names() -> set[str]:
     forms = [form for form in _subclasses(BaseForm) if is_ours(form.__module__)]
     labels = {pretty_name(name) for form in forms for name, field in form.base_fields.items() if field.label is None}
     models = {form._meta.model for form in forms if issubclass(form, ModelForm)}
-    columns = []
+    columns: list[Any] = []
     for site_admin in admin.site._registry.values():
         models |= {site_admin.model, *(inline.model for inline in site_admin.inlines)}
         names = (*site_admin.list_display, *site_admin.readonly_fields)

@@ -6,7 +6,7 @@ docs/decisions/0052-stored-texts-are-english.md
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
-from gettext import c2py  # type: ignore[attr-defined]
+from gettext import c2py
 from pathlib import Path
 from string import Formatter
 from typing import Any, NamedTuple
@@ -117,10 +117,10 @@ def _read(language: str) -> Iterable[tuple[str, tuple[str, ...], Any]]:
             catalog = read_mo(file)
         for message in catalog:
             sources = [message.id] if isinstance(message.id, str) else message.id
-            translations = (message.string,) if isinstance(message.string, str) else message.string
-            if sources[0] and all(translations):
+            translations = (message.string,) if isinstance(message.string, str) else tuple(message.string or ())
+            if sources[0] and translations and all(translations):
                 for source in sources:
-                    yield source, tuple(translations), _plural_function(str(catalog.plural_expr))
+                    yield source, translations, _plural_function(str(catalog.plural_expr))
 
 
 @cache

@@ -51,10 +51,10 @@ class LanguageAndTimeForm(forms.ModelForm):
 @require_http_methods(["GET", "HEAD", "POST"])
 def language_and_time(request: HttpRequest) -> HttpResponse:
     # Another object than request.user, or the page would show the name of an unsaved choice.
-    form = LanguageAndTimeForm(request.POST or None, instance=User.objects.get(pk=request.user.pk))
+    user = User.objects.get(email=request.user.email)  # type: ignore[union-attr]
+    form = LanguageAndTimeForm(request.POST or None, instance=user)
     if not form.is_valid():
         return render(request, "account/language.html", {"form": form})
-    user = form.save(commit=False)
     user.save(update_fields=form.Meta.fields)
     with translation.override(user.language or translation.get_language()):
         messages.success(request, gettext("Language and time zone saved."))

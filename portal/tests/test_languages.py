@@ -65,7 +65,7 @@ def test_it_detects_a_label_in_english():
 
 def test_no_label_is_left_in_english(client, order, merchant, staff):  # noqa: F811
     User.objects.update(language="de")
-    found = {}
+    found: dict[str, str] = {}
     client.force_login(merchant.members.get(role="owner").user)
     for address in page_urls(order):
         if not address.startswith(OTHERS):

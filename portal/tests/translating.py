@@ -1,6 +1,7 @@
 """Catalogs for tests, and a pseudo-language that reveals untranslated texts and layouts without room for long ones."""
 
 import re
+from typing import Any
 
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
@@ -16,8 +17,8 @@ KEPT = re.compile(r"(%\(\w+\)[sd]|%%|\{[^}]*\}|<[^>]*>|&\w+;)")
 def install(settings, folder, language, messages):
     """Translate messages into a language, by their ids, and offer it to members."""
     catalog = Catalog(locale=language)
-    for message, translation in messages.items():
-        catalog.add(message, translation)
+    for message, text in messages.items():
+        catalog.add(message, text)
     path = folder / language / "LC_MESSAGES/django.mo"
     path.parent.mkdir(parents=True)
     with path.open("wb") as file:
@@ -34,7 +35,8 @@ def pseudo(text):
 
 
 def install_pseudo(settings, folder, language="de"):
-    messages = {text: pseudo(text) for text, _ in translation(language)._catalog.items() if is_plain(text)}  # Django's
+    djangos: Any = translation(language)
+    messages: dict[Any, Any] = {text: pseudo(text) for text, _ in djangos._catalog.items() if is_plain(text)}
     for message in all_messages():
         forms = [message] if isinstance(message, str) else message
         translated = [pseudo(form) for form in forms]

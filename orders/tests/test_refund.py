@@ -33,7 +33,7 @@ def test_refunding_the_rest_deletes_the_order(order):
 def test_it_refuses_to_refund_more_than_is_left(order):
     refund(order, amount=Decimal("50.00"), actor="shop")
 
-    with pytest.raises(RefundRefused, match="Only 9.98 EUR are left"):
+    with pytest.raises(RefundRefused, match="Only EUR 9.98 are left"):
         refund(order, amount=Decimal("10.00"), actor="shop")
 
 

@@ -16,6 +16,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 # Customers' pages have a language of their own, and upload links are in English.
 OTHERS = ("/o/", "/lost/", "/upload")
 LABELS = {"h1", "h2", "h3", "th", "dt", "label", "legend", "button", "summary", "caption", "option"}
+# A coordinate with the decimal comma of a language.
+COMMA = re.compile(r'<(?:rect|line|text|svg)[^>]* (?:[xy][12]?|width|height)="\d+,')
 UNREAD = {"script", "style", "code", "pre", "svg"}
 WORDS = re.compile(r"(?=.*[aeiou])[A-Za-z][a-z]+([ ,:;()]+[A-Za-z]*)*:?")
 # Names and data of the test's rows, and names in protocols.
@@ -54,6 +56,7 @@ def pseudo(settings, tmp_path, db):
 def untranslated(page):
     collector = LabelCollector()
     collector.feed(page)
+    assert not COMMA.search(page)
     return {label for label in collector.labels if WORDS.fullmatch(label) and not NAMES.match(label)}
 
 

@@ -25,7 +25,7 @@ NAMES = re.compile(
     r"Program|Never filled|Outsider|Northlight|Photo Pro|Everything$|Vendor$|Soon$|Expired$|Revoked$|main$|long|Stripe"
     r"|Deutsch|English|curl|Authorization|Date$|From$|Company|Country|Currency|Email$|Language$|Order:|Quantity\b"
     r"|Subject$"
-    r"|\w+ long|Eur$|Shop|Max$|Unit$|Item$|Order$|To$|hex|Python"
+    r"|\w+ long|Eur$|Shop|Max$|Unit$|Item$|Order$|To$|hex|Python|com$|example$"
 )
 
 

@@ -29,9 +29,7 @@ def time_zones() -> list[tuple[str, str]]:
 
 class LanguageAndTimeForm(forms.ModelForm):
     language = forms.ChoiceField(label=_("Language"), required=False)
-    time_zone = forms.ChoiceField(
-        label=_("Time zone"), required=False, widget=forms.Select(attrs={"data-time-zone": ""})
-    )
+    time_zone = forms.ChoiceField(label=_("Time zone"), required=False)
 
     class Meta:
         model = User

@@ -159,9 +159,9 @@ class UserAdmin(Lean, DjangoUserAdmin):
     actions = ["remove_second_factors"]
     fieldsets = [
         (None, {"fields": ["email", "password", "second_factors"]}),
-        ("Person", {"fields": ["first_name", "last_name"]}),
-        ("Permissions", {"fields": ["is_active", *RIGHTS]}),
-        ("Dates", {"fields": ["last_login", "date_joined"]}),
+        (_("Person"), {"fields": ["first_name", "last_name"]}),
+        (_("Permissions"), {"fields": ["is_active", *RIGHTS]}),
+        (_("Dates"), {"fields": ["last_login", "date_joined"]}),
     ]
     add_fieldsets = [(None, {"fields": ["email", "usable_password", "password1", "password2"]})]
 

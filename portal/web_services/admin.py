@@ -22,7 +22,10 @@ class AdminsWebServiceForm(OwnedForm, WebServiceForm):
 
 class RequestParameterForm(forms.ModelForm):
     parameter = forms.ChoiceField(
-        choices=[("", "---------"), *((name, f"{name}: {entry.description}") for name, entry in CATALOG.items())]
+        choices=lambda: [
+            ("", "---------"),
+            *((name, f"{name}: {entry.description}") for name, entry in CATALOG.items()),
+        ]
     )
 
     class Meta:
@@ -80,8 +83,8 @@ class WebServiceAdmin(Owned):
     inlines = [RequestParameterInline]
 
     def get_fieldsets(self, request, obj=None):
-        sections = [(title, {"fields": names}) for title, names in SECTIONS.items()]
-        status = [("Status", {"fields": self.readonly_fields})] if obj else []
+        sections = [(gettext(title), {"fields": names}) for title, names in SECTIONS.items()]
+        status = [(gettext("Status"), {"fields": self.readonly_fields})] if obj else []
         return [(None, {"fields": ["merchant"]}), *sections, *status]
 
     def save_model(self, request, obj, form, change):

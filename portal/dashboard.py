@@ -1,7 +1,6 @@
 from datetime import UTC, datetime, time
 from typing import Any
 
-from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import Count, Exists, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 from django.http import HttpResponse
@@ -10,20 +9,17 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from fulfillment.attention import held_orders, lost_deliveries, stuck_fulfillments, troubled_upstreams
 from fulfillment.models import Fulfillment
-from merchants.models import ApiKey, Merchant
+from merchants.models import Merchant
 from orders.models import Order
-from outbound.models import MailAccount
 from pools.models import KeyImport
 from portal.access import Role, member_required
+from portal.attention.causes import read_causes
 from portal.first_steps import get_first_steps, is_new
 from portal.pools.stock import EMPTY, LOW, get_stock
-from shops.models import Connection
 from work.sql import PreparedQuery
 
 MAX_POOLS = 6
-MAX_COUNTED = 100
 
 
 @never_cache
@@ -38,11 +34,10 @@ def dashboard(request) -> HttpResponse:
         "stock": stock[:MAX_POOLS],
         "more_pools": len(stock) - MAX_POOLS,
         "short": sum(row.state in {EMPTY, LOW} for row in stock),
-        "waited_for": [row for row in stock if row.state == EMPTY and row.waiting][:MAX_POOLS],
         "today": get_sales_today(merchant) if problems["is_live"] else [],
         **problems,
         "steps": get_first_steps(request.member) if is_new(merchant, problems["is_live"]) else [],
-        "upstreams": troubled_upstreams(merchant),
+        "causes": read_causes(merchant),
         "imports": KeyImport.objects.filter(pool__merchant=merchant, status__in=KeyImport.OPEN)
         .select_related("pool")
         .order_by("uploaded_at"),
@@ -59,15 +54,9 @@ def get_sales_today(merchant: Merchant) -> Any:
 
 
 def count_problems(merchant: Merchant) -> dict[str, Any]:
-    """Count waiting orders, up to MAX_COUNTED stuck items, lost e-mails, held orders and troubled shops.
-
-    `account`: the mail server rejects our login. `expiring`: an API key in use expires soon. `is_live`: an order was
-    paid.
-    """
+    """Count waiting orders. `is_live`: an order was paid."""
     (row,) = read_problems(merchant=merchant.pk)
-    counts = {"waiting": row.waiting, "stuck": len(row.stuck), "lost": len(row.lost), "held": len(row.held)}
-    counts["shops"] = len(row.shops)
-    return counts | {"account": row.account, "expiring": row.expiring, "is_live": row.is_live}
+    return {"waiting": row.waiting, "is_live": row.is_live}
 
 
 @PreparedQuery
@@ -75,15 +64,5 @@ def read_problems(merchant: int) -> QuerySet:
     waiting = Fulfillment.objects.waiting().filter(order__merchant=merchant).order_by().values("status")
     return Merchant.objects.filter(pk=merchant).values(
         waiting=Coalesce(Subquery(waiting.values(count=Count("order", distinct=True))), 0),
-        stuck=first_keys(stuck_fulfillments().filter(order__merchant=merchant)),
-        lost=first_keys(lost_deliveries().filter(merchant=merchant)),
-        held=first_keys(held_orders().filter(merchant=merchant)),
-        shops=first_keys(Connection.objects.kept().troubled().filter(merchant=merchant)),
-        account=Exists(MailAccount.objects.filter(merchant=merchant).exclude(reason="")),
-        expiring=Exists(ApiKey.objects.filter(merchant=merchant).expiring()),
         is_live=Exists(Order.objects.filter(merchant=merchant, paid_at__isnull=False)),
     )
-
-
-def first_keys(queryset: QuerySet) -> ArraySubquery:
-    return ArraySubquery(queryset.order_by().values("pk")[:MAX_COUNTED])

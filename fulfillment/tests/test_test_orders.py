@@ -9,7 +9,6 @@ from delivery.link_requests import request_mail
 from delivery.models import Delivery
 from delivery.resending import resend
 from fulfillment.actions import CodeRefused, ReplaceRefused, enter_codes, issue_from_reserve
-from fulfillment.attention import count_needing_attention
 from fulfillment.models import Fulfillment
 from fulfillment.personal_data import PersonalData
 from merchants.models import EmailTemplate, Member
@@ -21,6 +20,7 @@ from pools.imports import import_keys
 from pools.models import KeyMovement, LicenseKey, LicensePool, StockChange
 from pools.replenishment import forecast
 from pools.sandbox import add_test_pools
+from portal.attention.causes import count_needing_attention
 from portal.dashboard import count_problems, get_sales_today
 from portal.orders.export import export_orders
 from portal.pools.stock import get_stock

@@ -14,7 +14,7 @@ from merchants.models import Merchant
 from orders.models import Order
 from pools.models import KeyImport
 from portal.access import Role, member_required
-from portal.attention.causes import read_causes
+from portal.attention.causes import count_things, read_causes
 from portal.first_steps import get_first_steps, is_new
 from portal.pools.stock import EMPTY, LOW, get_stock
 from work.sql import PreparedQuery
@@ -28,7 +28,7 @@ MAX_POOLS = 6
 def dashboard(request) -> HttpResponse:
     merchant = request.merchant
     stock = get_stock(merchant)
-    problems = count_problems(merchant)
+    problems, causes = count_problems(merchant), read_causes(merchant)
     context = {
         "section": "home",
         "stock": stock[:MAX_POOLS],
@@ -37,7 +37,8 @@ def dashboard(request) -> HttpResponse:
         "today": get_sales_today(merchant) if problems["is_live"] else [],
         **problems,
         "steps": get_first_steps(request.member) if is_new(merchant, problems["is_live"]) else [],
-        "causes": read_causes(merchant),
+        "causes": causes,
+        "attention_count": count_things(causes),
         "imports": KeyImport.objects.filter(pool__merchant=merchant, status__in=KeyImport.OPEN)
         .select_related("pool")
         .order_by("uploaded_at"),

@@ -42,7 +42,7 @@ class DealtWith(models.Model):
     dealt_by = models.CharField(max_length=MAX_ACTOR)
 
     class Meta:
-        verbose_name_plural = "dealt with"
+        verbose_name_plural = _("dealt with")
         constraints = [
             models.UniqueConstraint(
                 fields=["trouble", "subject", "occurred_at"], name="an_occurrence_is_dealt_with_once"

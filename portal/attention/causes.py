@@ -1,7 +1,7 @@
 """What needs a person, grouped by cause. Feeds the list, the navigation's count and the home page's panel."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -38,6 +38,7 @@ from merchants.models import ApiKey, Member, Merchant, Product
 from orders.kinds import SOURCES
 from orders.models import Order
 from outbound.models import MailAccount, Upstream
+from pools.models import LicensePool
 from portal.access import Role
 from shops.changes import Cause as ParkedBecause
 from shops.models import REJECTING, Connection, Event
@@ -55,7 +56,7 @@ class Fix:
 
 
 @dataclass
-class Cause:
+class AttentionCause:
     """Orders, or other things, that need a person for the same reason."""
 
     slug: str
@@ -171,7 +172,7 @@ def count_needing_attention(merchant: Merchant, most: int) -> int:
     return min(len(found), most)
 
 
-def count_things(causes: Iterable[Cause]) -> int:
+def count_things(causes: Iterable[AttentionCause]) -> int:
     """Count the orders and other things of these causes, each once."""
     things = {(not cause.has_orders and cause.trouble, thing) for cause in causes for thing in cause.things}
     return len(things) + sum(len(cause.servers) for cause in causes)
@@ -204,23 +205,25 @@ def read_older_groups(merchant: int) -> QuerySet[Any]:
     return first.union(*others, all=True)
 
 
-def read_causes(merchant: Merchant, *, older: bool = False) -> list[Cause]:
+def read_causes(merchant: Merchant, *, older: bool = False) -> list[AttentionCause]:
     """The causes of what needs attention, worst first: what is new, or else what is `older`."""
     groups = (read_older_groups if older else read_recent_groups)(merchant=merchant.pk)
     stuck = [each for each in groups if each.trouble == Trouble.ITEM]
     sources = find_sources(merchant, {each.place for each in stuck})
-    causes: dict[str, Cause] = {}
+    causes: dict[str, AttentionCause] = {}
     for each in groups:
         source = None
         if each.trouble == Trouble.ITEM and each.flag != LOOKS_WRONG:
             source = choose_source(sources[each.place], each.flag)
         slug = name_cause(each, source)
-        cause = causes.setdefault(slug, Cause(slug))
+        cause = causes.setdefault(slug, AttentionCause(slug))
         cause.source = cause.source or source
         cause.add(each)
     add_servers(causes.values())
+    # Test orders take keys of a test pool, but their product has the live one.
+    test_pools = {pool.live_id: pool for pool in merchant.pools.all()} if merchant.is_test and stuck else {}
     for cause in causes.values():
-        describe(cause, merchant)
+        describe(cause, test_pools)
     return sorted(causes.values(), key=lambda cause: (cause.rank, -cause.count, cause.since))
 
 
@@ -291,7 +294,7 @@ def upstream_models() -> Iterable[Any]:
     return Upstream.kinds().values()
 
 
-def add_servers(causes: Iterable[Cause]) -> None:
+def add_servers(causes: Iterable[AttentionCause]) -> None:
     """Load the servers that are down although no order waits for them."""
     idle = {pk: cause for cause in causes if not cause.things for pk in cause.servers}
     for model in upstream_models() if idle else ():
@@ -307,21 +310,21 @@ def add_servers(causes: Iterable[Cause]) -> None:
 # Describing
 
 
-def describe(cause: Cause, merchant: Merchant) -> None:
+def describe(cause: AttentionCause, test_pools: Mapping[int | None, LicensePool]) -> None:
     """Set the cause's title, reason, rank and fix."""
     if cause.slug == LOOKS_WRONG:
         describe_looks_wrong(cause)
     elif cause.source or cause.slug == "no-source":
-        describe_stuck(cause, merchant)
+        describe_stuck(cause, test_pools)
     else:
         DESCRIPTIONS[cause.trouble](cause)
 
 
-def ask(cause: Cause, label: str | Promise) -> Fix:
+def ask(cause: AttentionCause, label: str | Promise) -> Fix:
     return Fix(label, reverse("attention-fix", args=[cause.slug]), is_question=True)
 
 
-def describe_stuck(cause: Cause, merchant: Merchant) -> None:
+def describe_stuck(cause: AttentionCause, test_pools: Mapping[int | None, LicensePool]) -> None:
     cause.rank, source = 2, cause.source
     cause.reason = _("Their customers have paid and have no license yet.")
     if source is None:
@@ -340,8 +343,8 @@ def describe_stuck(cause: Cause, merchant: Merchant) -> None:
         cause.more = Fix(label, url, role=Role.MANAGER)
     if source.fix:
         label, name = source.fix
-        place = merchant.pools.filter(live=source.place).first() if merchant.is_test else source.place
-        cause.fix = Fix(label, reverse(name, args=[place.pk]), role=Role.MANAGER) if place else None
+        place = test_pools.get(source.place.pk, source.place)
+        cause.fix = Fix(label, reverse(name, args=[place.pk]), role=Role.MANAGER)
         cause.look = "empty"
     elif source.item_fix:
         cause.look, cause.rank = "waiting", 4
@@ -349,11 +352,11 @@ def describe_stuck(cause: Cause, merchant: Merchant) -> None:
         cause.fix = ask(cause, _("Retry all"))
 
 
-def first_place(cause: Cause) -> int:
+def first_place(cause: AttentionCause) -> int:
     return min(place for places in cause.places.values() for place in places)
 
 
-def describe_looks_wrong(cause: Cause) -> None:
+def describe_looks_wrong(cause: AttentionCause) -> None:
     cause.rank = 3
     title = ngettext(
         "{count:,} order has a code that looks wrong", "{count:,} orders have a code that looks wrong", cause.count
@@ -397,7 +400,7 @@ MAILED = {
 FIX_ADDRESS = _("Fix address"), "address"
 
 
-def describe_mailed(cause: Cause) -> None:
+def describe_mailed(cause: AttentionCause) -> None:
     trouble = Trouble(cause.trouble)
     make_title, cause.reason = MAILED[trouble]
     cause.title, cause.rank = make_title(cause.count).format(count=cause.count), 5
@@ -408,14 +411,14 @@ def describe_mailed(cause: Cause) -> None:
         cause.fix = ask(cause, _("Resend all"))
 
 
-def describe_unmapped(cause: Cause) -> None:
+def describe_unmapped(cause: AttentionCause) -> None:
     title = ngettext("{sku}: {count:,} order can be mapped", "{sku}: {count:,} orders can be mapped", cause.count)
     cause.title, cause.rank, cause.look = title.format(sku=cause.label, count=cause.count), 7, "waiting"
     cause.reason = _("The product didn’t exist when it was sold, and does now.")
     cause.fix = ask(cause, _("Map all"))
 
 
-def describe_held(cause: Cause) -> None:
+def describe_held(cause: AttentionCause) -> None:
     title = ngettext("{count:,} order is being checked", "{count:,} orders are being checked", cause.count)
     cause.title, cause.rank, cause.look = title.format(count=cause.count), 6, "held"
     cause.reason = _("The shop holds it back for a check against fraud. Approve or refund it.")
@@ -457,7 +460,7 @@ ANY_EVENT: tuple[Callable[[int], str], str | Promise, str] = (
 )
 
 
-def describe_events(cause: Cause) -> None:
+def describe_events(cause: AttentionCause) -> None:
     ((_trouble, flag),) = cause.places
     make_title, label, name = EVENTS.get(flag, ANY_EVENT)
     cause.title = make_title(cause.count).format(shop=cause.label, count=cause.count)
@@ -471,30 +474,30 @@ def describe_events(cause: Cause) -> None:
     cause.fix = Fix(label, url, role=Role.MANAGER)
 
 
-def describe_rejecting(cause: Cause) -> None:
+def describe_rejecting(cause: AttentionCause) -> None:
     cause.title, cause.rank = gettext("{shop}: we reject its requests").format(shop=cause.label), 1
     cause.look, cause.reason = "rejecting", _("What it reports doesn’t become orders.")
     cause.fix = Fix(_("Open shop"), reverse("shop", args=[first_place(cause)]), role=Role.MANAGER)
 
 
-def describe_mail_server(cause: Cause) -> None:
+def describe_mail_server(cause: AttentionCause) -> None:
     cause.title, cause.rank, cause.reason = gettext("Your mail server rejects our login"), 0, cause.label
     cause.fix = Fix(_("Enter the password again"), reverse("mail-server"), role=Role.MANAGER)
 
 
-def describe_keys(cause: Cause) -> None:
+def describe_keys(cause: AttentionCause) -> None:
     title = ngettext("{count:,} API key in use expires soon", "{count:,} API keys in use expire soon", cause.count)
     cause.title, cause.rank, cause.look = title.format(count=cause.count), 8, "waiting"
     cause.reason = _("From then on, payments that a shop reports with it are refused.")
     cause.fix = Fix(_("Replace key"), reverse("api-keys"), role=Role.OWNER)
 
 
-def describe_server(cause: Cause) -> None:
+def describe_server(cause: AttentionCause) -> None:
     cause.rank, cause.look = 2, "paused"
     cause.reason = _("Orders that need it wait until it answers again.")
 
 
-DESCRIPTIONS: dict[str, Callable[[Cause], None]] = {
+DESCRIPTIONS: dict[str, Callable[[AttentionCause], None]] = {
     **dict.fromkeys(MAILED, describe_mailed),
     Trouble.UNMAPPED: describe_unmapped,
     Trouble.HELD: describe_held,
@@ -539,7 +542,9 @@ ROWS: dict[str, Callable[[int], list[QuerySet[Any]]]] = {
 }
 
 
-def find_rows(cause: Cause, merchant: Merchant, *, older: bool, things: Iterable[int] = ()) -> list[QuerySet[Any]]:
+def find_rows(
+    cause: AttentionCause, merchant: Merchant, *, older: bool, things: Iterable[int] = ()
+) -> list[QuerySet[Any]]:
     """The rows of a cause, or only those of these things."""
     chosen = Q(thing__in=list(things)) if things else Q()
     age = ~is_recent() if older else is_recent()
@@ -550,21 +555,33 @@ def find_rows(cause: Cause, merchant: Merchant, *, older: bool, things: Iterable
     ]
 
 
-def read_rows(shown: list[tuple[Cause, list[int]]], merchant: Merchant, *, older: bool) -> list[list[Row]]:
+def read_rows(shown: list[tuple[AttentionCause, list[int]]], merchant: Merchant, *, older: bool) -> list[list[Row]]:
     """The rows of these things of each cause, in their order."""
-    queries = [
-        rows.annotate(cause=Value(number)).order_by()
-        for number, (cause, things) in enumerate(shown)
-        for rows in (find_rows(cause, merchant, older=older, things=things) if things else ())
-    ]
     found: list[dict[int, Row]] = [{thing: Row(thing) for thing in things} for _, things in shown]
+    numbers = {
+        (trouble, flag, place): number
+        for number, (cause, _) in enumerate(shown)
+        for (trouble, flag), places in cause.places.items()
+        for place in places
+    }
+    wanted: dict[Any, set[int]] = defaultdict(set)  # by what makes the query, because causes share some
+    for cause, things in shown:
+        for trouble, _ in cause.places:
+            wanted[ROWS[trouble]].update(things)
+    age = ~is_recent() if older else is_recent()
+    queries = [
+        rows.filter(age, thing__in=list(things)).order_by()
+        for make_rows, things in wanted.items()
+        for rows in (make_rows(merchant.pk) if things else ())
+    ]
     if queries:
-        first, *others = (
-            rows.values_list("cause", "trouble", "pk", "occurred_at", "thing", "aged_at", "detail", "part")
-            for rows in queries
-        )
-        for number, trouble, pk, occurred_at, thing, aged_at, detail, part in first.union(*others, all=True):
-            row = found[number][thing]
+        columns = ("trouble", "flag", "place", "pk", "occurred_at", "thing", "aged_at", "detail", "part")
+        first, *others = (rows.values_list(*columns) for rows in queries)
+        for trouble, flag, place, pk, occurred_at, thing, aged_at, detail, part in first.union(*others, all=True):
+            number = numbers.get((trouble, flag, place))
+            row = None if number is None else found[number].get(thing)
+            if row is None:
+                continue
             row.occurrences.append((trouble, pk, occurred_at, thing))
             row.detail, row.part = row.detail or detail, row.part or part
             row.since = min(filter(None, [row.since, aged_at]))
@@ -578,7 +595,7 @@ def read_rows(shown: list[tuple[Cause, list[int]]], merchant: Merchant, *, older
     return [[row for row in rows_of_cause.values() if row.occurrences] for rows_of_cause in found]
 
 
-def find_rows_of(cause: Cause, merchant: Merchant, trouble: str, *, older: bool) -> QuerySet[Any]:
+def find_rows_of(cause: AttentionCause, merchant: Merchant, trouble: str, *, older: bool) -> QuerySet[Any]:
     """The rows of a cause that have this trouble. All have the same model."""
     (rows,) = ROWS[trouble](merchant.pk)
     chosen = [Q(flag=flag, place__in=places) for (name, flag), places in cause.places.items() if name == trouble]

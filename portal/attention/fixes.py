@@ -16,7 +16,7 @@ from fulfillment.attention import Trouble
 from merchants.models import Merchant
 from orders.models import ActivationCode, Order, OrderItem
 from orders.placing import map_items
-from portal.attention.causes import Cause, find_rows_of
+from portal.attention.causes import AttentionCause, find_rows_of
 
 # Orders that one click approves, maps or sends again, because the person waits for it.
 MAX_ORDERS = 200
@@ -29,34 +29,34 @@ class BulkFix:
     ask: Callable[[int], str]  # the title for a number of orders
     text: str | Promise
     button: str | Promise
-    act: Callable[[Cause, Merchant, bool, str], int]
+    act: Callable[[AttentionCause, Merchant, bool, str], int]
     done: Callable[[int], str]
 
 
-def retry_cause(cause: Cause, merchant: Merchant, older: bool, actor: str) -> int:
+def retry_cause(cause: AttentionCause, merchant: Merchant, older: bool, actor: str) -> int:
     return retry_all(merchant, find_rows_of(cause, merchant, Trouble.ITEM, older=older), actor=actor)
 
 
-def find_orders(cause: Cause, merchant: Merchant, older: bool) -> list[Order]:
+def find_orders(cause: AttentionCause, merchant: Merchant, older: bool) -> list[Order]:
     rows = find_rows_of(cause, merchant, cause.trouble, older=older).order_by("thing")
     pks = list(dict.fromkeys(rows.values_list("thing", flat=True)))[:MAX_ORDERS]
     return list(merchant.orders.filter(pk__in=pks).select_related("merchant", "checkout_page").order_by("pk"))
 
 
-def approve_cause(cause: Cause, merchant: Merchant, older: bool, actor: str) -> int:
+def approve_cause(cause: AttentionCause, merchant: Merchant, older: bool, actor: str) -> int:
     count = 0
     for order in find_orders(cause, merchant, older):
-        with suppress(holds.NotHeld):  # somebody else decided first
+        with suppress(holds.NotHeld):  # another person decided first
             holds.approve(order, actor=actor)
             count += 1
     return count
 
 
-def map_cause(cause: Cause, merchant: Merchant, older: bool, actor: str) -> int:
+def map_cause(cause: AttentionCause, merchant: Merchant, older: bool, actor: str) -> int:
     return sum(map_items(order, actor=actor) > 0 for order in find_orders(cause, merchant, older))
 
 
-def resend_cause(cause: Cause, merchant: Merchant, older: bool, actor: str) -> int:
+def resend_cause(cause: AttentionCause, merchant: Merchant, older: bool, actor: str) -> int:
     rows = find_rows_of(cause, merchant, cause.trouble, older=older).order_by("pk").values("pk")[:MAX_ORDERS]
     lost = ActivationCode.objects.filter(deliveries__in=list(rows.values_list("pk", flat=True)))
     count = 0
@@ -104,7 +104,7 @@ FIXES: dict[str, BulkFix] = {
 }
 
 
-def find_fix(cause: Cause) -> BulkFix | None:
+def find_fix(cause: AttentionCause) -> BulkFix | None:
     return FIXES.get(cause.trouble) if cause.fix and cause.fix.is_question else None
 
 

@@ -18,7 +18,16 @@ from django.views.decorators.http import require_POST, require_safe
 
 from fulfillment.attention import NotSeen, Trouble, deal_with, digest, read_occurrences
 from portal.access import Role, member_required, merchant_query
-from portal.attention.causes import Cause, Row, count_things, find_rows, is_own, may_use, read_causes, read_rows
+from portal.attention.causes import (
+    AttentionCause,
+    Row,
+    count_things,
+    find_rows,
+    is_own,
+    may_use,
+    read_causes,
+    read_rows,
+)
 from portal.attention.fixes import RETRY, find_fix, limit_text
 from portal.confirm import Confirmation, Question, confirmed
 from portal.paging import PAGE_SIZE
@@ -46,14 +55,16 @@ class ShownRow:
 
 @dataclass(frozen=True)
 class ShownCause:
-    cause: Cause
+    cause: AttentionCause
     rows: list[ShownRow]
     is_open: bool
     is_allowed: bool  # whether the member may fix it
     is_more_allowed: bool
 
 
-def show_causes(request: Any, causes: list[Cause], chosen: list[list[int]], *, older: bool) -> list[ShownCause]:
+def show_causes(
+    request: Any, causes: list[AttentionCause], chosen: list[list[int]], *, older: bool
+) -> list[ShownCause]:
     rows = read_rows(list(zip(causes, chosen, strict=True)), request.merchant, older=older)
     return [
         ShownCause(
@@ -68,7 +79,7 @@ def show_causes(request: Any, causes: list[Cause], chosen: list[list[int]], *, o
     ]
 
 
-def show_row(request: Any, cause: Cause, row: Row) -> ShownRow:
+def show_row(request: Any, cause: AttentionCause, row: Row) -> ShownRow:
     if row.order is None:
         is_manager = request.member.may(Role.MANAGER)
         is_event = cause.trouble == Trouble.EVENT and is_manager
@@ -115,7 +126,7 @@ def attention(request) -> HttpResponse:
     return render(request, "portal/attention/attention.html", context)
 
 
-def choose_newest(cause: Cause) -> list[int]:
+def choose_newest(cause: AttentionCause) -> list[int]:
     return sorted(cause.things, reverse=True)
 
 
@@ -137,14 +148,14 @@ def for_cause(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     return with_cause
 
 
-def list_url(request: HttpRequest, cause: Cause | None = None) -> str:
+def list_url(request: HttpRequest, cause: AttentionCause | None = None) -> str:
     query = {"older": "1"} if is_older(request) else {}
     return reverse("attention") + (f"?{urlencode(query)}" if query else "") + (f"#{cause.slug}" if cause else "")
 
 
 @for_cause
 @require_safe
-def cause_page(request, cause: Cause) -> HttpResponse:
+def cause_page(request, cause: AttentionCause) -> HttpResponse:
     """All rows of a cause, newest first."""
     things = choose_newest(cause)
     text = request.GET.get("before", "")
@@ -171,7 +182,7 @@ class SeenForm(forms.Form):
 
 @for_cause
 @confirmed
-def deal_with_all(request, cause: Cause) -> Confirmation:
+def deal_with_all(request, cause: AttentionCause) -> Confirmation:
     rows = find_rows(cause, request.merchant, older=is_older(request))
     seen = digest(read_occurrences(rows))
     form = SeenForm(request.POST or None, initial={"seen": seen})
@@ -198,7 +209,7 @@ def deal_with_all(request, cause: Cause) -> Confirmation:
 
 @for_cause
 @require_POST
-def deal_with_one(request, cause: Cause, thing: int) -> HttpResponse:
+def deal_with_one(request, cause: AttentionCause, thing: int) -> HttpResponse:
     form = SeenForm(request.POST)
     rows = find_rows(cause, request.merchant, older=is_older(request), things=[thing])
     seen = form.cleaned_data["seen"] if form.is_valid() else ""
@@ -220,7 +231,7 @@ def deal_with_one(request, cause: Cause, thing: int) -> HttpResponse:
 
 @for_cause
 @confirmed
-def fix_all(request, cause: Cause) -> Confirmation:
+def fix_all(request, cause: AttentionCause) -> Confirmation:
     fix = find_fix(cause)
     if fix is None:
         raise Http404

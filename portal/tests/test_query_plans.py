@@ -7,6 +7,7 @@ import re
 
 import pytest
 from django.db import connection
+from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
 from delivery.models import Delivery
@@ -102,9 +103,9 @@ def test_every_search_and_filter_uses_an_index(merchant, without_seq_scans):
 
 def test_orders_that_need_attention_are_read_in_the_order_of_an_index(merchant):
     fulfillments = Fulfillment.objects.filter(item__order__status="paid").order_by("pk")
-    Fulfillment.objects.filter(pk__in=fulfillments[3000:6000]).update(status="failed")
+    Fulfillment.objects.filter(pk__in=fulfillments[3000:6000]).update(status="failed", ended_at=Now())
     deliveries = Delivery.objects.filter(order__status="paid").order_by("pk")
-    Delivery.objects.filter(pk__in=deliveries[1000:3000]).update(status="failed")
+    Delivery.objects.filter(pk__in=deliveries[1000:3000]).update(status="failed", created_at=Now())
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE fulfillment_fulfillment, delivery_delivery, delivery_deliveredcode, orders_order")
 

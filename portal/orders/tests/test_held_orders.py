@@ -96,7 +96,7 @@ def test_the_home_page_counts_held_orders(merchant, client, hold):
 
     text = client.get(reverse("home")).content.decode()
 
-    assert "1 order</a> is being checked" in text
+    assert "1 order is being checked</a>" in text
 
 
 @pytest.mark.parametrize(

@@ -326,7 +326,7 @@ def ask(cause: AttentionCause, label: str | Promise) -> Fix:
 
 def describe_stuck(cause: AttentionCause, test_pools: Mapping[int | None, LicensePool]) -> None:
     cause.rank, source = 2, cause.source
-    cause.reason = _("Their customers have paid and have no license yet.")
+    cause.reason = _("Customers who paid are waiting for their licenses.")
     if source is None:
         title = ngettext(
             "{count:,} order has a product without a source of licenses",
@@ -566,7 +566,7 @@ def read_rows(shown: list[tuple[AttentionCause, list[int]]], merchant: Merchant,
     }
     wanted: dict[Any, set[int]] = defaultdict(set)  # by what makes the query, because causes share some
     for cause, things in shown:
-        for trouble, _ in cause.places:
+        for trouble, _flag in cause.places:
             wanted[ROWS[trouble]].update(things)
     age = ~is_recent() if older else is_recent()
     queries = [

@@ -1,13 +1,11 @@
 from typing import Any
 
-from django.db.models import Count, Exists, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from fulfillment.models import Fulfillment
 from merchants.models import Merchant
 from orders.models import Order
 from pools.ledger import stocks_by_day
@@ -32,15 +30,14 @@ def dashboard(request) -> HttpResponse:
     merchant = request.merchant
     stock = get_stock(merchant)
     shown = stock[:MAX_POOLS]
-    problems, causes = count_problems(merchant), read_causes(merchant)
-    sales = get_sales(merchant) if problems["is_live"] else {}
+    causes, is_live = read_causes(merchant), has_sold(merchant)
+    sales = get_sales(merchant) if is_live else {}
     context = {
         "section": "home",
         "stock": list(zip(shown, get_charts(shown), strict=True)),
         "more_pools": len(stock) - MAX_POOLS,
-        **problems,
         **sales,
-        "steps": get_first_steps(request.member) if is_new(merchant, problems["is_live"]) else [],
+        "steps": get_first_steps(request.member) if is_new(merchant, is_live) else [],
         "causes": causes,
         "attention_count": count_things(causes),
         "imports": KeyImport.objects.filter(pool__merchant=merchant, status__in=KeyImport.OPEN)
@@ -64,16 +61,10 @@ def get_sales(merchant: Merchant) -> dict[str, Any]:
     return {"today": today, "yesterday": yesterday, "bars": bars, "latest": latest[:MAX_LATEST]}
 
 
-def count_problems(merchant: Merchant) -> dict[str, Any]:
-    """Count waiting orders. `is_live`: an order was paid."""
-    (row,) = read_problems(merchant=merchant.pk)
-    return {"waiting": row.waiting, "is_live": row.is_live}
+def has_sold(merchant: Merchant) -> bool:
+    return bool(read_first_paid(merchant=merchant.pk))
 
 
 @PreparedQuery
-def read_problems(merchant: int) -> QuerySet:
-    waiting = Fulfillment.objects.waiting().filter(order__merchant=merchant).order_by().values("status")
-    return Merchant.objects.filter(pk=merchant).values(
-        waiting=Coalesce(Subquery(waiting.values(count=Count("order", distinct=True))), 0),
-        is_live=Exists(Order.objects.filter(merchant=merchant, paid_at__isnull=False)),
-    )
+def read_first_paid(merchant: int) -> QuerySet:
+    return Order.objects.filter(merchant=merchant, paid_at__isnull=False).order_by("-paid_at", "-pk").values("pk")[:1]

@@ -94,7 +94,13 @@ class AttentionCause:
 
     @property
     def url(self) -> str:
+        """Its page, with all its rows."""
         return reverse("attention-cause", args=[self.slug])
+
+    @property
+    def list_url(self) -> str:
+        """Its place in the list, with what fixes it."""
+        return f"{reverse('attention')}#{self.slug}"
 
 
 # Rows that belong to no order

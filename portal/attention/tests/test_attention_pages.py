@@ -30,7 +30,7 @@ def seen_on(response, thing=None):
     pattern = r'name="seen" value="(\w+)"'
     if thing:
         pattern = rf'/{thing}/dealt-with/[^>]*>.*?name="seen" value="(\w+)"'
-    return re.search(pattern, response.content.decode(), re.DOTALL)[1]
+    return re.findall(pattern, response.content.decode(), re.DOTALL)[0]
 
 
 @pytest.fixture

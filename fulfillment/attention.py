@@ -167,12 +167,18 @@ def held_orders() -> QuerySet[Order]:
 
 def down_upstreams(merchant: int) -> list[QuerySet[Any]]:
     """The merchant's servers that give no codes, one query for each kind."""
-    kinds: Iterable[Any] = Upstream.kinds().values()
-    rows = [kind.objects.order_by().filter(Upstream.DOWN, merchant=merchant) for kind in kinds]
-    occurred_at = Coalesce("failing_since", "paused_at")
+    kinds: dict[str, Any] = Upstream.kinds()
     return [
-        needs_attention(each, Trouble.SERVER, occurred_at=occurred_at, thing="pk", place=F("pk"), label=F("name"))
-        for each in rows
+        needs_attention(
+            kind.objects.order_by().filter(Upstream.DOWN, merchant=merchant),
+            Trouble.SERVER,
+            occurred_at=Coalesce("failing_since", "paused_at"),
+            thing="pk",
+            place=F("pk"),
+            flag=name,
+            label=F("name"),
+        )
+        for name, kind in kinds.items()
     ]
 
 

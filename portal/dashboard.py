@@ -1,13 +1,11 @@
 from typing import Any
 
-from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from merchants.models import Merchant
-from orders.models import Order
 from pools.ledger import stocks_by_day
 from pools.models import KeyImport
 from portal.access import Role, member_required
@@ -16,7 +14,6 @@ from portal.first_steps import get_first_steps, is_new
 from portal.pools.chart import StockChart
 from portal.pools.stock import Stock, get_stock
 from portal.sales import DAYS, Bars, read_days, read_today
-from work.sql import PreparedQuery
 
 MAX_POOLS = 6
 MAX_LATEST = 6
@@ -30,14 +27,17 @@ def dashboard(request) -> HttpResponse:
     merchant = request.merchant
     stock = get_stock(merchant)
     shown = stock[:MAX_POOLS]
-    causes, is_live = read_causes(merchant), has_sold(merchant)
-    sales = get_sales(merchant) if is_live else {}
+    causes = read_causes(merchant)
+    paid = merchant.orders.filter(paid_at__isnull=False).only(*LATEST_FIELDS)
+    latest = list(paid.order_by("-paid_at", "-pk")[:MAX_LATEST])
+    sales = get_sales(merchant) if latest else {}
     context = {
         "section": "home",
         "stock": list(zip(shown, get_charts(shown), strict=True)),
         "more_pools": len(stock) - MAX_POOLS,
         **sales,
-        "steps": get_first_steps(request.member) if is_new(merchant, is_live) else [],
+        "latest": latest,
+        "steps": get_first_steps(request.member) if is_new(merchant, bool(latest)) else [],
         "causes": causes,
         "attention_count": count_things(causes),
         "imports": KeyImport.objects.filter(pool__merchant=merchant, status__in=KeyImport.OPEN)
@@ -54,17 +54,6 @@ def get_charts(stock: list[Stock]) -> list[StockChart]:
 
 
 def get_sales(merchant: Merchant) -> dict[str, Any]:
-    """Template context: what was sold today and before, and the latest orders."""
+    """Template context: what was sold today and before."""
     today, yesterday = read_today(merchant)
-    latest = merchant.orders.filter(paid_at__isnull=False).only(*LATEST_FIELDS).order_by("-paid_at", "-pk")
-    bars = Bars(read_days(merchant, today.orders))
-    return {"today": today, "yesterday": yesterday, "bars": bars, "latest": latest[:MAX_LATEST]}
-
-
-def has_sold(merchant: Merchant) -> bool:
-    return bool(read_first_paid(merchant=merchant.pk))
-
-
-@PreparedQuery
-def read_first_paid(merchant: int) -> QuerySet:
-    return Order.objects.filter(merchant=merchant, paid_at__isnull=False).order_by("-paid_at", "-pk").values("pk")[:1]
+    return {"today": today, "yesterday": yesterday, "bars": Bars(read_days(merchant, today.orders))}

@@ -21,7 +21,6 @@ from pools.models import KeyMovement, LicenseKey, LicensePool, StockChange
 from pools.replenishment import forecast
 from pools.sandbox import add_test_pools
 from portal.attention.causes import count_needing_attention, read_causes
-from portal.dashboard import has_sold
 from portal.orders.export import export_orders
 from portal.pools.stock import get_stock
 from portal.sales import read_today
@@ -39,7 +38,6 @@ def figures(merchant):
         "changes": StockChange.objects.filter(pool__merchant=merchant).count(),
         "sales": read_today(merchant),
         "problems": [cause.title for cause in read_causes(merchant)],
-        "has_sold": has_sold(merchant),
         "attention": count_needing_attention(merchant, most=100),
         "export": "".join(export_orders(merchant.orders.all())),
         "found": find(merchant.orders, "ada@example.com"),

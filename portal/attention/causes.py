@@ -11,6 +11,7 @@ from django.contrib.postgres.aggregates import ArrayAgg
 from django.db.models import Case, F, Min, Q, QuerySet, Value, When
 from django.db.models.functions import Coalesce
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
@@ -79,7 +80,8 @@ class AttentionCause:
     def add(self, group: Any) -> None:
         self.places[group.trouble, group.flag].add(group.place)
         self.label = self.label or group.label
-        self.trouble = self.trouble or group.trouble
+        if not self.trouble or group.trouble != Trouble.SERVER:
+            self.trouble = group.trouble
         self.since = min(filter(None, [self.since, group.since]))
         (self.servers if group.trouble == Trouble.SERVER else self.things).update(group.things)
 
@@ -225,7 +227,6 @@ def read_causes(merchant: Merchant, *, older: bool = False) -> list[AttentionCau
         cause = causes.setdefault(slug, AttentionCause(slug))
         cause.source = cause.source or source
         cause.add(each)
-    add_servers(causes.values())
     # Test orders take keys of a test pool, but their product has the live one.
     test_pools = {pool.live_id: pool for pool in merchant.pools.all()} if merchant.is_test and stuck else {}
     for cause in causes.values():
@@ -298,19 +299,6 @@ def is_own(merchant: Merchant, slug: str) -> bool:
 
 def upstream_models() -> Iterable[Any]:
     return Upstream.kinds().values()
-
-
-def add_servers(causes: Iterable[AttentionCause]) -> None:
-    """Load the servers that are down although no order waits for them."""
-    idle = {pk: cause for cause in causes if not cause.things for pk in cause.servers}
-    for model in upstream_models() if idle else ():
-        for server in model.objects.filter(pk__in=idle):
-            cause = idle[server.pk]
-            cause.title = gettext("{server} has failed since {since}").format(
-                server=server, since=format_since(server.failing_since or server.paused_at)
-            )
-            label, url = server.fix
-            cause.fix = Fix(label, url, role=Role.MANAGER)
 
 
 # Describing
@@ -499,6 +487,12 @@ def describe_keys(cause: AttentionCause) -> None:
 
 
 def describe_server(cause: AttentionCause) -> None:
+    ((_trouble, kind),) = cause.places
+    label, url = Upstream.kinds()[kind](pk=first_place(cause)).fix
+    cause.fix = Fix(label, url, role=Role.MANAGER)
+    cause.title = gettext("{server} has failed since {since}").format(
+        server=cause.label, since=format_since(cause.since or timezone.now())
+    )
     cause.rank, cause.look = 2, "paused"
     cause.reason = _("Orders that need it wait until it answers again.")
 

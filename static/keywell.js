@@ -111,6 +111,28 @@ for (const form of document.querySelectorAll("form[data-drop]")) {
   });
 }
 
+// Try an operation of the API with a test key, which stays in this page.
+for (const section of document.querySelectorAll("[data-try]")) {
+  section.hidden = false;
+  section.querySelector("form").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    const { key, path, body } = event.target.elements;
+    const headers = { Authorization: `Bearer ${key.value.trim()}` };
+    if (body) headers["Content-Type"] = body.dataset.type;
+    const output = section.querySelector("output");
+    try {
+      const response = await fetch(path.value, { method: section.dataset.try, headers, body: body?.value, credentials: "omit" });
+      const text = await response.text();
+      const shown = response.headers.get("Content-Type")?.includes("json") ? JSON.stringify(JSON.parse(text), null, 2) : text;
+      const quote = Object.assign(document.createElement("pre"), { className: "quote", textContent: shown });
+      output.replaceChildren(`${response.status} ${response.statusText}`, quote);
+    } catch (error) {
+      output.textContent = error.message;
+    }
+  });
+}
+
 // Live preview. Each update replaces the iframe, so that Back leaves the page instead of stepping through previews.
 for (const form of document.querySelectorAll("form[data-preview]")) {
   const button = form.querySelector("[formtarget]");

@@ -230,6 +230,20 @@ def breakable(address: str) -> SafeString:
 
 
 @register.filter
+def marked(text: str) -> SafeString:
+    """A docstring's paragraphs and lists, with `code` and *emphasis*."""
+    html = []
+    for paragraph in str(conditional_escape(text)).split("\n\n"):
+        lines = paragraph.split("\n")
+        if all(line.startswith("* ") for line in lines):
+            html.append("<ul>" + "".join(f"<li>{line[2:]}</li>" for line in lines) + "</ul>")
+        else:
+            html.append(f"<p>{' '.join(lines)}</p>")
+    joined = re.sub(r"`([^`]+)`", r"<code>\1</code>", "".join(html))
+    return mark_safe(re.sub(r"\*([^*\s][^*]*)\*", r"<em>\1</em>", joined))  # noqa: S308 (it is escaped)
+
+
+@register.filter
 def capped(count: int) -> str:
     """A number that was counted up to a hundred at most."""
     return "99+" if count > 99 else str(count)

@@ -27,7 +27,7 @@ def dashboard(request) -> HttpResponse:
     merchant = request.merchant
     stock = get_stock(merchant)
     shown = stock[:MAX_POOLS]
-    causes = read_causes(merchant)
+    causes = read_causes(merchant, pools=[row.pool for row in stock])
     paid = merchant.orders.filter(paid_at__isnull=False).only(*LATEST_FIELDS)
     latest = list(paid.order_by("-paid_at", "-pk")[:MAX_LATEST])
     sales = get_sales(merchant) if latest else {}

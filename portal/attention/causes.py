@@ -213,8 +213,13 @@ def read_older_groups(merchant: int) -> QuerySet[Any]:
     return first.union(*others, all=True)
 
 
-def read_causes(merchant: Merchant, *, older: bool = False) -> list[AttentionCause]:
-    """The causes of what needs attention, worst first: what is new, or else what is `older`."""
+def read_causes(
+    merchant: Merchant, *, older: bool = False, pools: Iterable[LicensePool] | None = None
+) -> list[AttentionCause]:
+    """The causes of what needs attention, worst first: what is new, or else what is `older`.
+
+    `pools` are the merchant's, if they are in hand.
+    """
     groups = (read_older_groups if older else read_recent_groups)(merchant=merchant.pk)
     stuck = [each for each in groups if each.trouble == Trouble.ITEM]
     sources = find_sources(merchant, {each.place for each in stuck})
@@ -228,7 +233,8 @@ def read_causes(merchant: Merchant, *, older: bool = False) -> list[AttentionCau
         cause.source = cause.source or source
         cause.add(each)
     # Test orders take keys of a test pool, but their product has the live one.
-    test_pools = {pool.live_id: pool for pool in merchant.pools.all()} if merchant.is_test and stuck else {}
+    own_pools = merchant.pools.all() if pools is None else pools
+    test_pools = {pool.live_id: pool for pool in own_pools} if merchant.is_test and stuck else {}
     for cause in causes.values():
         describe(cause, test_pools)
     return sorted(causes.values(), key=lambda cause: (cause.rank, -cause.count, cause.since))

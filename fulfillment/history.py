@@ -13,7 +13,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from delivery.models import Delivery, TrackingEvent
-from fulfillment.models import Fulfillment, HeldCode
+from fulfillment.models import DealtWith, Fulfillment, HeldCode
 from orders.kinds import SOURCES
 from orders.localization import show_money
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem, Refund
@@ -235,6 +235,9 @@ def _event(event: OrderEvent) -> HistoryLine:
         case OrderEvent.Kind.MAY_HAVE_ARRIVED:
             text = gettext("An e-mail may have arrived: the mail server disconnected after receiving all of it")
             note = gettext("It will be sent again after ten minutes.")
+        case OrderEvent.Kind.DEALT_WITH:
+            text = gettext("Marked as dealt with")
+            note = str(DealtWith.Trouble(event.details["trouble"]).label)
         case OrderEvent.Kind.ERASED:
             text = gettext("Customer data erased")
     return HistoryLine(event.happened_at, event.kind, text, actor=event.happened_by, note=note)

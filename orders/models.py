@@ -551,6 +551,7 @@ class OrderEvent(models.Model):
         CODE_REFUSED = "refused", _("held code rejected")
         CODE_RELEASED = "released", _("held code released")
         APPROVED = "approved", _("order approved")
+        DEALT_WITH = "dealt", _("marked as dealt with")
 
     order = models.ForeignKey(Order, models.CASCADE, related_name="events")
     kind = models.CharField(max_length=10, choices=Kind)

@@ -8,10 +8,10 @@ from django.urls import reverse
 from django.utils.functional import Promise, SimpleLazyObject
 from django.utils.translation import gettext_lazy as _
 
-from fulfillment.attention import count_needing_attention
 from merchants.models import Member
 from orders.kinds import SOURCES
 from portal.access import Role, get_member, merchant_query
+from portal.attention.causes import count_needing_attention
 
 Text = str | Promise
 

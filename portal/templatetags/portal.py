@@ -139,7 +139,7 @@ EVENTS = {
         "slash-circle": ["revoke", "unmarked", "deactivated", "license_off"],
         "eraser": ["erased"],
         "send": ["released"],
-        "check2": ["activated", "license_on", "approved"],
+        "check2": ["activated", "license_on", "approved", "dealt"],
     }.items()
     for kind in kinds
 }
@@ -149,6 +149,11 @@ EVENTS = {
 def event_icon(kind: str) -> SafeString:
     """The icon of a kind of event; kinds that are also states have the state's icon."""
     return icon(EVENTS[kind] if kind in EVENTS else LOOKS[kind][1])
+
+
+@register.simple_tag
+def state_icon(state: str) -> SafeString:
+    return icon(LOOKS[state][1])
 
 
 @register.simple_tag

@@ -40,6 +40,13 @@ GET  orders/                                                login     login    2
 POST orders/                                                login     login    302     302     302   200      403
 GET  orders.csv                                             login     login    200     200     200   200      403
 GET  attention/                                             login     login    200     200     200   200      403
+GET  attention/<slug:slug>/                                 login     login    200     200     200   404      403
+GET  attention/<slug:slug>/fix/                             login     login    404     404     404   404      403
+POST attention/<slug:slug>/fix/                             login     login    404     404     404   404      403
+GET  attention/<slug:slug>/dealt-with/                      login     login    200     200     200   404      403
+POST attention/<slug:slug>/dealt-with/                      login     login    200     200     200   404      403
+GET  attention/<slug:slug>/<int:thing>/dealt-with/          login     login    405     405     405   404      403
+POST attention/<slug:slug>/<int:thing>/dealt-with/          login     login    302     302     302   404      403
 GET  refused-reports/                                       login     login    200     200     200   200      403
 GET  orders/<reference:number>/                             login     login    200     200     200   404      403
 GET  orders/<reference:number>/address/                     login     login    200     200     200   404      403
@@ -623,6 +630,8 @@ def values_for(world, route, who):
     values = dict(world.values)
     if "invitations/<int:pk>" in route:
         values["pk"] = world.invitation.pk
+    if route.startswith("attention/"):
+        values |= {"slug": f"shop-{world.shop.pk}-address", "thing": world.shop.events.get().pk}
     if route.startswith("pools/"):
         values["pk"] = world.merchant.pools.get().pk
     if route.startswith("api-keys/"):

@@ -20,7 +20,6 @@ from fulfillment.sources.netlicensing.client import (
 )
 from fulfillment.sources.netlicensing.models import Deactivation, IssuedLicense, LicensePackage, LicensePackageMethod
 from orders.models import Order, OrderItem
-from outbound.models import Upstream
 from outbound.outgoing_requests import HostBusy
 
 # Seconds for one attempt. Less than a lease.
@@ -62,10 +61,6 @@ class NetLicensingSource(Source):
     def servers(cls):
         methods = LicensePackageMethod.objects.filter(product=OuterRef("item__product"))
         return {"licensing_account": Subquery(methods.values("license_package__account")[:1])}
-
-    @classmethod
-    def troubled(cls, merchant):
-        return merchant.licensing_accounts.filter(Upstream.AWAY)
 
     @classmethod
     def history(cls, item):

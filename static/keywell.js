@@ -24,7 +24,7 @@ document.addEventListener("click", (event) => {
     event.preventDefault();
     dialog.close();
   }
-  for (const menu of document.querySelectorAll("details.menu[open]")) {
+  for (const menu of document.querySelectorAll("details:is(.menu, .more)[open]")) {
     if (!menu.contains(event.target)) menu.open = false;
   }
 });

@@ -76,6 +76,8 @@ class Source:
     # The untranslated text that customers see while waiting. Of several sources, the one with the highest rank wins.
     waiting_rank = 0
     waiting = gettext_noop("Being prepared. %(merchant)s has been notified.")
+    # What helps an item that waits for it: add `keys` to its place, enter the `codes`, or `retry`.
+    remedy = "retry"
     # Its entry in the portal's navigation: a title and a URL name.
     pages: tuple[str | Promise, str] | None = None
     # `select_related` paths from an item to what `history` reads.

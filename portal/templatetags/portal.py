@@ -172,6 +172,11 @@ def event_icon(kind: str) -> SafeString:
 
 
 @register.simple_tag
+def state_icon(state: str) -> SafeString:
+    return icon(LOOKS[state][1])
+
+
+@register.simple_tag
 def look(state: str) -> str:
     return LOOKS[state][0] if state else ""
 

@@ -44,6 +44,14 @@ GET  refused-reports/                                       login     login    2
 GET  orders/<reference:number>/                             login     login    200     200     200   404      403
 GET  orders/<reference:number>/address/                     login     login    200     200     200   404      403
 POST orders/<reference:number>/address/                     login     login    302     302     302   404      403
+GET  orders/<reference:number>/address/resend/              login     login    200     200     200   404      403
+POST orders/<reference:number>/address/resend/              login     login    302     302     302   404      403
+GET  orders/<reference:number>/resend/                      login     login    200     200     200   404      403
+POST orders/<reference:number>/resend/                      login     login    302     302     302   404      403
+GET  orders/<reference:number>/items/<int:item>/resend/     login     login    409     409     409   404      403
+POST orders/<reference:number>/items/<int:item>/resend/     login     login    409     409     409   404      403
+GET  orders/<reference:number>/retry/                       login     login    405     405     405   404      403
+POST orders/<reference:number>/retry/                       login     login    409     409     409   404      403
 GET  orders/<reference:number>/refund/                      login     login    200     200     200   404      403
 POST orders/<reference:number>/refund/                      login     login    302     302     302   404      403
 GET  orders/<reference:number>/reinstate/                   login     login    409     409     409   404      403
@@ -431,6 +439,7 @@ PACKAGE = {"name": "Spare", "product_number": "P-1", "start_date": "none", "temp
 FORMS = {
     "orders/": {"search": "A0012345678"},
     "orders/<reference:number>/address/": {"email": "ada@byron.example"},
+    "orders/<reference:number>/address/resend/": {"email": "ada@byron.example"},
     "orders/<reference:number>/refund/": {"amount": "1.00", "left": "119.96"},
     "orders/<reference:number>/items/<int:item>/codes/": {"unit_1": "ENTERED-BY-HAND"},
     "pools/add/": {"name": "Spare", "threshold": "1", "reserve": "0"},

@@ -17,6 +17,7 @@ class PoolSource(Source):
     places = ("poolmethod__pool",)
     immediate = True
     replaces = True
+    remedy = "keys"
     waiting_rank = 1
     waiting = gettext_noop("Out of stock at the moment.")
 

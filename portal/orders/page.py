@@ -11,10 +11,12 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext, ngettext
 from django.views.decorators.cache import never_cache
+from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_POST, require_safe
 
 from delivery import resending
 from delivery.models import Delivery
+from delivery.recomposition import recomposable, recompose
 from fulfillment import actions, held_codes, holds
 from fulfillment.models import Fulfillment, HeldCode
 from orders.models import ID_PREFIX, ActivationCode, Order, OrderItem, named
@@ -32,6 +34,7 @@ from orders.services import (
 )
 from portal.access import Role, get_own, member_required, merchant_query
 from portal.confirm import Confirmation, Question, confirmed
+from portal.emails.views import show_preview
 from portal.orders.desk import Desk
 from portal.orders.forms import CodesForm, CustomerEmailForm, RefundForm, ReplaceForm
 from work.refusals import Refused
@@ -378,6 +381,22 @@ def reveal_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
     return show(request, desk, place=desk.place(saved), revealed={saved.pk: reveal(saved, actor=desk.actor)})
 
 
+@require_safe
+def show_email(request: HttpRequest, desk: Desk, delivery: int) -> HttpResponse:
+    sent = get_object_or_404(recomposable(desk.order.deliveries), pk=delivery)
+    context = {"delivery": sent, "email": recompose(sent)}
+    response = render(request, "desk/email.html", desk.base_context() | context)
+    response.content_security_policy = {"frame-src": "'self'"}  # type: ignore[attr-defined]
+    return response
+
+
+@xframe_options_sameorigin
+@require_safe
+def show_email_frame(request: HttpRequest, desk: Desk, delivery: int) -> HttpResponse:
+    """Show the e-mail as HTML and as text, for the frame in its page."""
+    return show_preview(request, recompose(get_object_or_404(recomposable(desk.order.deliveries), pk=delivery)))
+
+
 @require_POST
 def map_order(request: HttpRequest, desk: Desk) -> HttpResponse:
     count = map_items(desk.order, actor=desk.actor)
@@ -512,7 +531,9 @@ ACTIONS: dict[str, tuple[str, Action]] = {
     "codes": ("items/<int:item>/codes/", enter_codes),
     "release": ("held/<int:held>/release/", release_code),
     "refuse": ("held/<int:held>/refuse/", refuse_code),
-    # Last, because an order's number in a URL may contain slashes: `A1/codes/7/resend/` isn't for an order `A1/codes/7`.
+    "email": ("emails/<int:delivery>/", show_email),
+    "email-frame": ("emails/<int:delivery>/frame/", show_email_frame),
+    # Last: a number may contain slashes, but `A1/codes/7/resend/` isn't about an order `A1/codes/7`.
     "resend-all": ("resend/", resend_all),
     "retry-all": ("retry/", retry_failed),
 }

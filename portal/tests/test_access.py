@@ -47,6 +47,8 @@ POST orders/<reference:number>/address/                     login     login    3
 GET  orders/<reference:number>/address/resend/              login     login    200     200     200   404      403
 POST orders/<reference:number>/address/resend/              login     login    302     302     302   404      403
 GET  orders/<reference:number>/resend/                      login     login    200     200     200   404      403
+GET  orders/<reference:number>/emails/<int:delivery>/       login     login    200     200     200   404      403
+GET  orders/<reference:number>/emails/<int:delivery>/frame/ login     login    200     200     200   404      403
 POST orders/<reference:number>/resend/                      login     login    302     302     302   404      403
 GET  orders/<reference:number>/items/<int:item>/resend/     login     login    409     409     409   404      403
 POST orders/<reference:number>/items/<int:item>/resend/     login     login    409     409     409   404      403
@@ -576,6 +578,9 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
     test_order = send_test_order(merchant, **test_form | {"recipient": owner}, actor="test")
     licensing_pks = make_licensing(merchant)
     values["license"] = licensing_pks["license"]
+    delivery = Delivery.objects.filter(order=order).earliest("pk")
+    Delivery.objects.filter(pk=delivery.pk).update(sent_at=Now())
+    values["delivery"] = delivery.pk
     return SimpleNamespace(
         order=order,
         licensing=licensing_pks,

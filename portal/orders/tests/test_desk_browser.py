@@ -175,7 +175,7 @@ def enter_address(desk, address):
 
 @pytest.mark.parametrize("bounced", [True, False])
 def test_an_address_is_fixed_and_two_codes_are_resent_to_it(desk, order_of_two, mail_server, work, bounced):
-    """Clicks: 7 → 2. Before, the address was corrected first, and then each code was resent in an e-mail of its own."""
+    """Clicks: 7 → 2. Before, the address was corrected first, and each code was resent in an e-mail of its own."""
     if bounced:
         Delivery.objects.update(status="bounced", reason="The mailbox is full.")
     desk.open("/orders/A2/")

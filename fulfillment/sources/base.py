@@ -2,6 +2,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.db.models import Model
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop
@@ -12,7 +13,7 @@ from fulfillment.models import FulfillmentMethod, HeldCode
 from fulfillment.upstream_notices import notify_failure
 from merchants.models import Merchant, Product
 from orders.kinds import SOURCES
-from orders.models import Order, OrderItem
+from orders.models import ActivationCode, Order, OrderItem
 from outbound.models import Upstream
 from vault.fingerprints import fingerprint
 from work.attempts import Failure, NotNow
@@ -49,6 +50,16 @@ class CodeRequest:
     attempt: int
     codes: dict[int, str] = field(default_factory=dict)  # by unit
     problem: SourceError | None = None  # what stopped the source, perhaps after some codes
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A row that a code came from."""
+
+    row: Model
+    text: str
+    page: str = ""  # URL name in the portal, unless it is the row's own page
+    arguments: tuple[Any, ...] = ()
 
 
 class Source:
@@ -109,6 +120,16 @@ class Source:
     def describe_origin(cls, saved_by: str) -> str:
         """Where a code came from, shown after “saved”. `saved_by` is who entered or released it, if anyone."""
         return str(cls.origin)
+
+    @classmethod
+    def trace_annotations(cls) -> dict[str, Any]:
+        """Annotations for codes, from which `trace` reads where they came from."""
+        return {}
+
+    @classmethod
+    def trace(cls, codes: Sequence[ActivationCode]) -> dict[int, list[Trace]]:
+        """The rows that these codes came from, such as their pool and batch, by the code's primary key."""
+        return {}
 
     # Choosing sources for a product
 

@@ -19,7 +19,7 @@ from fulfillment.history import order_history
 from fulfillment.models import Fulfillment, HeldCode
 from licensing.models import Licensee, Transaction
 from orders.kinds import SOURCES
-from orders.models import ActivationCode, Order, OrderEvent, OrderItem
+from orders.models import ActivationCode, Order, OrderEvent, OrderItem, OtherItem
 from orders.subscriptions import (
     PredecessorMissing,
     SubscriptionOrder,
@@ -33,7 +33,8 @@ from portal.orders.headline import headline
 
 # Limits per page.
 ITEMS_SHOWN = 10
-UNITS_SHOWN, UNITS_SHOWN_OF_MANY = 20, 2  # per item, in an order with few or many items
+UNITS_SHOWN, UNITS_SHOWN_OF_MANY = 30, 2  # per item, in an order with few or many items
+BLOCKS_SHOWN = 5  # codes of an item with a block each; if there are more, each takes one line
 LINES_SHOWN = 10, 90  # of the history: from the start and from the end
 ORDERS_SHOWN = 11  # of a subscription: around the current order, in addition to the first one
 
@@ -44,6 +45,12 @@ EVERY = {
     "month": ngettext_lazy("every month", "every %(count)d months", "count"),
     "year": ngettext_lazy("every year", "every %(count)d years", "count"),
 }
+
+
+def orders_for_desk() -> QuerySet[Order]:
+    """Orders with what a Desk reads of them."""
+    others = OtherItem.objects.filter(order=OuterRef("pk"))
+    return Order.objects.select_related("merchant", "checkout_page").annotate(has_other_items=Exists(others))
 
 
 @dataclass(frozen=True)
@@ -126,7 +133,7 @@ class Desk:
         """
         history = order_history(self.order)
         items = list(self.order.items.all())
-        others = list(self.order.other_items.order_by("pk"))
+        others = list(self.order.other_items.order_by("pk")) if self.order.has_other_items else []  # type: ignore[attr-defined]
         is_paid = self.order.status == Order.Status.PAID
         can_be_mapped = bool(others) and is_paid and self.order.other_items.mappable().exists()
         summary = headline(self, can_be_mapped=can_be_mapped)
@@ -180,10 +187,21 @@ class ShownCode:
     can_be_replaced: bool
     can_return: bool
     licensee: "ShownLicensee | None"
+    traces: list["Link"] = field(default_factory=list)  # where it came from
 
     @property
     def origin(self) -> str:
         return SOURCES[self.code.source].describe_origin(self.code.saved_by)
+
+    @property
+    def last_mail(self) -> Delivery | None:
+        return self.mails[-1] if self.mails else None
+
+
+@dataclass(frozen=True)
+class Link:
+    text: str
+    url: str  # empty for those who may not see the page
 
 
 @dataclass(frozen=True)
@@ -225,6 +243,16 @@ class ShownItem:
     has_reserve: bool
     known_orders: list[SubscriptionOrder]
     held: list["ShownHeld"]
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether each code takes one line."""
+        return len(self.codes) > BLOCKS_SHOWN
+
+    @property
+    def why_none(self) -> str:
+        """Why none of its codes can be resent."""
+        return self.codes[0].why_not_resend if self.codes else ""
 
     @property
     def sender(self) -> str:
@@ -318,6 +346,18 @@ def _show_licensee(desk: Desk, facts: dict[str, Any], **fields: Any) -> ShownLic
     return ShownLicensee(str(licensee), desk.url_of_licensee(licensee), **fields)
 
 
+def find_traces(desk: Desk, codes: list[ActivationCode]) -> dict[int, list[Link]]:
+    """Links to where each code came from, by its primary key."""
+    by_source = defaultdict(list)
+    for code in codes:
+        by_source[code.source].append(code)
+    return {
+        pk: [Link(each.text, desk.url_of_place(each.row, *each.arguments, name=each.page)) for each in traces]
+        for source, own in by_source.items()
+        for pk, traces in SOURCES[source].trace(own).items()
+    }
+
+
 def show_held(items: list[OrderItem]) -> dict[int, list[ShownHeld]]:
     """The held codes by item, without those of units that have a code by now."""
     shown = defaultdict(list)
@@ -337,12 +377,16 @@ def show_items(desk: Desk, items: list[OrderItem], first_unit: int, revealed: di
     in_window = Q(unit__gte=window.start, unit__lt=window.stop) | Q(item__units__lte=count)
     mails = DeliveredCode.objects.filter(code=OuterRef("pk")).order_by("delivery_id").values("delivery_id")
     shown = ActivationCode.objects.filter(in_window, item__in=items).defer("code").annotate(mails=ArraySubquery(mails))
+    shown = shown.annotate(
+        **{name: value for kind in SOURCES.values() for name, value in kind.trace_annotations().items()}
+    )
     codes: list[Any] = list(with_licensees(shown, order.merchant_id).order_by("unit"))
     quarantined = LicenseKey.objects.filter(item__in=items, withdrawn_because=LicenseKey.WithdrawalReason.REFUNDED)
     in_quarantine = set() if order.status == Order.Status.PAID else set(quarantined.values_list("item", "unit"))
     seen = {event.code_id for event in order.events.all() if event.kind == OrderEvent.Kind.CODE_REVEALED}
     deliveries = {delivery.pk: delivery for delivery in order.deliveries.all()}
 
+    traces = find_traces(desk, codes)
     held = show_held(items) if order.status == Order.Status.PAID else {}
     reason = why_not_resend(order, saved=True)
     blocks = defaultdict(list)
@@ -358,6 +402,7 @@ def show_items(desk: Desk, items: list[OrderItem], first_unit: int, revealed: di
                 can_return=(code.item_id, code.unit) in in_quarantine
                 and not why_not_return(code, sent, revealed=code.pk in seen),
                 licensee=show_licensee(desk, code),
+                traces=traces.get(code.pk, []),
             )
         )
     return [

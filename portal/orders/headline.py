@@ -214,7 +214,8 @@ def _waiting(desk: "Desk", items: list[OrderItem]) -> Headline:
 
 
 def _sources(desk: "Desk", item: OrderItem) -> list[Any]:
-    methods = FulfillmentMethod.objects.for_product(item.product)
+    methods = list(item.product.fulfillment_methods.with_places().order_by("position"))
+    methods = methods or FulfillmentMethod.objects.for_all(item.product)
     return [method.kind.for_order(desk.order) for method in methods]
 
 

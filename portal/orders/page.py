@@ -35,7 +35,7 @@ from orders.services import (
 from portal.access import Role, get_own, member_required, merchant_query
 from portal.confirm import Confirmation, Question, confirmed
 from portal.emails.views import show_preview
-from portal.orders.desk import Desk
+from portal.orders.desk import Desk, orders_for_desk
 from portal.orders.forms import CodesForm, CustomerEmailForm, RefundForm, ReplaceForm
 from work.refusals import Refused
 
@@ -49,8 +49,7 @@ def for_member(action: Action) -> Action:
     @never_cache
     @member_required(has_test_data=True)
     def view(request, number, **kwargs):
-        orders = Order.objects.select_related("merchant", "checkout_page")
-        order = get_own(request, orders, named(number, "number"), is_unique=number.startswith(ID_PREFIX))
+        order = get_own(request, orders_for_desk(), named(number, "number"), is_unique=number.startswith(ID_PREFIX))
         # Members of several merchants can have pages of each open, so the URLs name this page's merchant.
         query = merchant_query(request)
         desk = Desk(order, str(request.user), "order", order.key, query, sees_sources=request.member.may(Role.MANAGER))

@@ -9,7 +9,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from delivery.models import Delivery
 from merchants.models import CheckoutPage, User
-from orders.models import ActivationCode, Order
+from orders.models import ActivationCode, Order, OrderItem
 from pools.imports import import_keys
 from portal.tests.browsing import check, sees, text
 from runtime.tests.installation import TIMEOUT, free_port, wait_until
@@ -283,6 +283,101 @@ def test_escape_closes_the_dialog_and_restores_the_focus(desk, order):
     desk.until(lambda: not desk.dialog_is_open())
     assert desk.browser.switch_to.active_element.text == "Resend"
     assert not Delivery.objects.filter(kind="resend").exists()
+
+
+def focused(desk):
+    return desk.browser.execute_script(
+        "return document.activeElement.getAttribute('hx-get') || document.activeElement.id"
+    )
+
+
+def test_the_focus_returns_to_a_button_that_was_replaced(desk, order_of_two):
+    desk.open("/orders/A2/")
+    desk.click("Fix address and resend")
+    desk.until(desk.dialog_is_open)
+    replace = "const old = arguments[0], fresh = old.cloneNode(true); old.replaceWith(fresh)"
+    desk.browser.execute_script(replace, desk.browser.find_element(By.ID, "customer"))
+
+    desk.click_in_dialog("Cancel")
+
+    desk.until(lambda: focused(desk) == "/orders/A2/address/resend/")
+
+
+def test_the_focus_returns_to_the_menu_that_a_dialog_was_opened_from(desk, order_of_two):
+    desk.open("/orders/A2/")
+    desk.browser.find_element(By.ID, "customer-more").click()
+    check(desk.browser)
+    desk.click("Renew link")
+    desk.click_in_dialog("Cancel")
+
+    desk.until(lambda: focused(desk) == "customer-more")
+
+
+def test_after_an_action_the_focus_is_on_its_button_and_back_leads_to_the_page(desk, order_of_two):
+    desk.open("/orders/")
+    desk.open("/orders/A2/")
+    desk.click("Resend all codes of Photo Pro")
+    desk.click_in_dialog("Resend all")
+    desk.sees("on their way to ada@example.com")
+    desk.until(lambda: focused(desk).startswith("/orders/A2/items/"))
+
+    desk.browser.back()
+
+    desk.sees("Order A2", "2 licenses")
+    assert not desk.dialog_is_open()
+    desk.browser.back()
+    desk.until(lambda: desk.browser.current_url.endswith("/orders/"))
+
+
+def test_an_email_is_viewed_as_the_customer_got_it(desk, order_of_two):
+    desk.open("/orders/A2/")
+    desk.click("View e-mail")
+    desk.sees("Your license for Photo Pro", "Sent to ada@example.com just now")
+    check(desk.browser)
+    desk.browser.switch_to.frame(desk.browser.find_element(By.CSS_SELECTOR, "iframe.preview"))
+    desk.browser.switch_to.frame(desk.browser.find_element(By.TAG_NAME, "iframe"))
+    desk.until(lambda: "••••7Q2M" in desk.browser.find_element(By.TAG_NAME, "body").text)
+    desk.browser.switch_to.default_content()
+
+    desk.browser.back()
+    desk.sees("Order A2")
+
+
+@pytest.fixture
+def order_of_many(mail_server, pay, make_product, work):
+    pay(make_product(keys=40, name="Photo Pro"), order="MANY", quantity=40)
+    work()
+    return Order.objects.get(number="MANY")
+
+
+def test_many_codes_take_one_line_each(desk, order_of_many, work):
+    """Clicks to resend one of many codes: 2 → 3, because Resend is in the line's menu. For all of them: 80 → 2."""
+    code = order_of_many.codes().get(unit=7)
+    desk.open("/orders/MANY/")
+    check(desk.browser)
+    line = desk.browser.find_element(By.ID, f"code-{code.pk}")
+    assert line.rect["height"] < 80
+    reveal = line.find_element(By.TAG_NAME, "button")
+    desk.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", reveal)
+    reveal.click()
+    desk.sees(code.code)
+
+    summary = desk.browser.find_element(By.CSS_SELECTOR, f"#code-{code.pk} summary")
+    summary.click()
+    check(desk.browser)
+    desk.browser.find_element(By.CSS_SELECTOR, f"#code-{code.pk} details a").click()
+    desk.click_in_dialog("Resend")
+    desk.sees("The code is on its way to ada@example.com")
+
+
+def test_it_prints_without_buttons(desk, order_of_two):
+    desk.open("/orders/A2/")
+    desk.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+
+    assert not desk.find("Resend all").is_displayed()
+    assert not desk.browser.find_element(By.CSS_SELECTOR, "header.bar").is_displayed()
+    desk.sees("2 licenses sent to ada@example.com", "Photo Pro × 2", "EUR 59.98", "Activation code 2")
+    desk.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
 def test_after_a_refund_a_reason_replaces_the_resend_button(desk, order):

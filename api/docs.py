@@ -3,7 +3,7 @@ from functools import cache
 
 from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularAPIView
 from rest_framework.renderers import BaseRenderer
 
 
@@ -20,14 +20,3 @@ class ApiSchema(SpectacularAPIView):
 def _render(renderer: Callable[[], BaseRenderer]) -> str | bytes:
     schema = SpectacularAPIView.generator_class().get_schema(request=None, public=True)
     return renderer().render(schema, renderer_context={})
-
-
-class ApiDocs(SpectacularSwaggerSplitView):
-    url_name = "api-schema"
-
-    @extend_schema(exclude=True)
-    def get(self, request, *args, **kwargs):
-        response = super().get(request, *args, **kwargs)
-        # Swagger UI uses inline styles.
-        response.content_security_policy = {"style-src": "'self' 'unsafe-inline'"}
-        return response

@@ -1,16 +1,17 @@
 """The ledger of key movements, written by the database: who moved keys, and the stock by day."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import Sum
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
-from pools.models import LicensePool
+from pools.models import LicensePool, StockChange
 
 # Older changes are kept by day, then by month. Forecasts need the hours of a month, charts the days of a quarter.
 HOURS_KEPT, DAYS_KEPT = timedelta(days=32), timedelta(days=100)
@@ -65,17 +66,29 @@ class StockDay:
 
 def stock_by_day(pool: LicensePool, available: int, days: int) -> list[StockDay]:
     """Return the last `days` days, today last, calculated backward from the keys `available` now."""
+    return stocks_by_day({pool: available}, days)[pool]
+
+
+def stocks_by_day(stocks: Mapping[LicensePool, int], days: int) -> dict[LicensePool, list[StockDay]]:
+    """Return the last `days` days of several pools, as `stock_by_day` does."""
     today = timezone.now().astimezone(UTC).date()
     start = datetime.combine(today - timedelta(days=days - 1), time.min, UTC)
-    changes = pool.changes.filter(period__gte=start).order_by().values(day=TruncDate("period", tzinfo=UTC))
-    sums = changes.annotate(Sum("available"), Sum("added"), Sum("sold"))
-    by_day = {sums_of_day["day"]: sums_of_day for sums_of_day in sums}
+    changes = StockChange.objects.filter(pool__in=list(stocks), period__gte=start).order_by()
+    sums = changes.values("pool", day=TruncDate("period", tzinfo=UTC)).annotate(
+        Sum("available"), Sum("added"), Sum("sold")
+    )
+    by_day = {(row["pool"], row["day"]): row for row in sums}
+    dates = [today - timedelta(days=age) for age in range(days)]
+    return {
+        pool: _go_back(stock, [(day, by_day.get((pool.pk, day))) for day in dates]) for pool, stock in stocks.items()
+    }
 
+
+def _go_back(available: int, changes: list[tuple[date, Any]]) -> list[StockDay]:
     history = []
-    for age in range(days):
-        day = today - timedelta(days=age)
-        moved = by_day.get(day, {"available__sum": 0, "added__sum": 0, "sold__sum": 0})
-        added, issued, change = moved["added__sum"], moved["sold__sum"], moved["available__sum"]
+    for day, moved in changes:
+        sums = moved or {"available__sum": 0, "added__sum": 0, "sold__sum": 0}
+        added, issued, change = sums["added__sum"], sums["sold__sum"], sums["available__sum"]
         history.append(StockDay(day, available, added, issued, taken_out=added - change - issued))
         available -= change
     return history[::-1]

@@ -1,12 +1,10 @@
-from datetime import UTC, datetime, time
 from typing import Any
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import Count, Exists, QuerySet, Subquery, Sum
+from django.db.models import Count, Exists, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpResponse
 from django.shortcuts import render
-from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
@@ -15,15 +13,20 @@ from fulfillment.models import Fulfillment
 from merchants.models import ApiKey, Merchant
 from orders.models import Order
 from outbound.models import MailAccount
+from pools.ledger import stocks_by_day
 from pools.models import KeyImport
 from portal.access import Role, member_required
 from portal.first_steps import get_first_steps, is_new
-from portal.pools.stock import EMPTY, LOW, get_stock
+from portal.pools.chart import StockChart
+from portal.pools.stock import EMPTY, Stock, get_stock
+from portal.sales import DAYS, Bars, read_days, read_today
 from shops.models import Connection
 from work.sql import PreparedQuery
 
 MAX_POOLS = 6
 MAX_COUNTED = 100
+MAX_LATEST = 6
+LATEST_FIELDS = ("merchant", "number", "status", "email", "first_name", "last_name", "paid_at")
 
 
 @never_cache
@@ -32,15 +35,16 @@ MAX_COUNTED = 100
 def dashboard(request) -> HttpResponse:
     merchant = request.merchant
     stock = get_stock(merchant)
+    shown = stock[:MAX_POOLS]
     problems = count_problems(merchant)
+    sales = get_sales(merchant) if problems["is_live"] else {}
     context = {
         "section": "home",
-        "stock": stock[:MAX_POOLS],
+        "stock": list(zip(shown, get_charts(shown), strict=True)),
         "more_pools": len(stock) - MAX_POOLS,
-        "short": sum(row.state in {EMPTY, LOW} for row in stock),
         "waited_for": [row for row in stock if row.state == EMPTY and row.waiting][:MAX_POOLS],
-        "today": get_sales_today(merchant) if problems["is_live"] else [],
         **problems,
+        **sales,
         "steps": get_first_steps(request.member) if is_new(merchant, problems["is_live"]) else [],
         "upstreams": troubled_upstreams(merchant),
         "imports": KeyImport.objects.filter(pool__merchant=merchant, status__in=KeyImport.OPEN)
@@ -50,12 +54,18 @@ def dashboard(request) -> HttpResponse:
     return render(request, "portal/dashboard.html", context)
 
 
-def get_sales_today(merchant: Merchant) -> Any:
-    """Return the number and total of orders paid since midnight UTC, per currency."""
-    midnight = datetime.combine(timezone.now().astimezone(UTC).date(), time.min, UTC)
-    paid = merchant.orders.filter(status=Order.Status.PAID, paid_at__gte=midnight, items__isnull=False)
-    paid = paid.order_by("currency")
-    return paid.values("currency").annotate(orders=Count("pk", distinct=True), sum=Sum("items__total_price"))
+def get_charts(stock: list[Stock]) -> list[StockChart]:
+    """The stock of each pool in the last days, and its forecast."""
+    days = stocks_by_day({row.pool: row.available for row in stock}, DAYS) if stock else {}
+    return [StockChart(days[row.pool], row.forecast, row.pool.threshold) for row in stock]
+
+
+def get_sales(merchant: Merchant) -> dict[str, Any]:
+    """Template context: what was sold today and before, and the latest orders."""
+    today, yesterday = read_today(merchant)
+    latest = merchant.orders.filter(paid_at__isnull=False).only(*LATEST_FIELDS).order_by("-paid_at", "-pk")
+    bars = Bars(read_days(merchant, today.orders))
+    return {"today": today, "yesterday": yesterday, "bars": bars, "latest": latest[:MAX_LATEST]}
 
 
 def count_problems(merchant: Merchant) -> dict[str, Any]:

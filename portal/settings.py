@@ -44,7 +44,7 @@ INSTALLED_APPS = [
     "portal.staff.apps.AdminConfig",
     *("django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions", "django.contrib.messages"),
     *("django.contrib.staticfiles", "django.contrib.postgres", "django.contrib.humanize"),
-    *("rest_framework", "drf_spectacular", "drf_spectacular_sidecar"),
+    *("rest_framework", "drf_spectacular"),
     *("allauth", "allauth.account", "allauth.mfa", "django_htmx", "anymail"),
     *("vault", "work", "merchants", "orders", "pools", "outbound", "notices", "webhooks", "delivery", "fulfillment"),
     # The kinds of sources, in the order in which products list them.
@@ -229,8 +229,6 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {},
 }

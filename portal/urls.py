@@ -2,9 +2,10 @@ from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
 
-from api.docs import ApiDocs, ApiSchema
+from api.docs import ApiSchema
 from delivery.providers import receive_merchant_tracking, receive_tracking
 from portal import sandbox
+from portal.api_docs import views as api_docs
 from portal.emails import views as emails
 from portal.first_steps import hide_first_steps
 from portal.home import home
@@ -52,7 +53,8 @@ urlpatterns = [
     path("mailbox/", include("portal.mailbox.urls")),
     path("admin/", admin.site.urls),
     path("api/schema/", ApiSchema.as_view(), name="api-schema"),
-    path("api/docs/", ApiDocs.as_view(), name="api-docs"),
+    path("api/docs/", api_docs.index, name="api-docs"),
+    path("api/docs/<slug:name>/", api_docs.operation, name="api-docs-operation"),
 ]
 
 handler400 = "api.problems.bad_request"

@@ -53,6 +53,38 @@ document.addEventListener("click", (event) => {
   }
 });
 
+// Messages can be closed.
+for (const button of document.querySelectorAll("[data-close-message]")) {
+  button.hidden = false;
+  button.addEventListener("click", () => button.parentElement.remove());
+}
+
+// What was typed into a long form is kept in this tab until it is accepted, and is there again after signing in if the
+// session had ended. Never passwords, other secrets or files.
+const NOT_KEPT = ["password", "file", "hidden", "submit"];
+const sent = sessionStorage.getItem("sent");
+const drafted = document.querySelector("form[data-draft]");
+const isAnswer = sent === location.pathname && !performance.getEntriesByType("navigation")[0]?.redirectCount;
+if (sent && (location.pathname.startsWith("/accounts/") || (isAnswer && !drafted))) sessionStorage.setItem("restore", sent);
+else if (sent && !isAnswer) sessionStorage.removeItem("draft");
+sessionStorage.removeItem("sent");
+if (drafted) {
+  const fields = [...drafted.elements].filter((field) => field.name && !NOT_KEPT.includes(field.type));
+  if (sessionStorage.getItem("restore") === location.pathname) {
+    const draft = JSON.parse(sessionStorage.getItem("draft") ?? "[]");
+    for (const [index, [name, value, checked]] of draft.entries()) {
+      if (fields[index]?.name === name) Object.assign(fields[index], { value, checked });
+    }
+  }
+  sessionStorage.removeItem("restore");
+  drafted.addEventListener("submit", (event) => {
+    if (event.submitter?.formTarget) return;
+    const draft = fields.map((field) => [field.name, field.value, field.checked]);
+    sessionStorage.setItem("draft", JSON.stringify(draft));
+    sessionStorage.setItem("sent", location.pathname);
+  });
+}
+
 // Submit each form only once, however often its button is clicked. The button stays enabled, so its value is sent.
 document.addEventListener("submit", (event) => {
   const form = event.target;
@@ -84,6 +116,47 @@ document.addEventListener("click", async (event) => {
   label.textContent = button.dataset.copied ?? "Copied";
   setTimeout(() => (label.textContent = before), 2000);
 });
+
+// A file that is dropped anywhere on the page is uploaded with this form.
+for (const form of document.querySelectorAll("form[data-drop]")) {
+  const sign = Object.assign(document.createElement("div"), { className: "drop-here", textContent: form.dataset.drop });
+  const hasFile = (event) => event.dataTransfer?.types.includes("Files");
+  document.addEventListener("dragover", (event) => {
+    if (!hasFile(event)) return;
+    event.preventDefault();
+    document.body.append(sign);
+  });
+  document.addEventListener("dragleave", (event) => event.relatedTarget || sign.remove());
+  document.addEventListener("drop", (event) => {
+    sign.remove();
+    if (!hasFile(event) || event.target.type === "file") return;
+    event.preventDefault();
+    form.elements.file.files = event.dataTransfer.files;
+    form.requestSubmit();
+  });
+}
+
+// Try an operation of the API with a test key, which stays in this page.
+for (const section of document.querySelectorAll("[data-try]")) {
+  section.hidden = false;
+  section.querySelector("form").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    const { key, path, body } = event.target.elements;
+    const headers = { Authorization: `Bearer ${key.value.trim()}` };
+    if (body) headers["Content-Type"] = body.dataset.type;
+    const output = section.querySelector("output");
+    try {
+      const response = await fetch(path.value, { method: section.dataset.try, headers, body: body?.value, credentials: "omit" });
+      const text = await response.text();
+      const shown = response.headers.get("Content-Type")?.includes("json") ? JSON.stringify(JSON.parse(text), null, 2) : text;
+      const quote = Object.assign(document.createElement("pre"), { className: "quote", textContent: shown });
+      output.replaceChildren(`${response.status} ${response.statusText}`, quote);
+    } catch (error) {
+      output.textContent = error.message;
+    }
+  });
+}
 
 // Live preview. Each update replaces the iframe, so that Back leaves the page instead of stepping through previews.
 for (const form of document.querySelectorAll("form[data-preview]")) {

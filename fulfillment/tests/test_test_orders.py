@@ -21,9 +21,10 @@ from pools.imports import import_keys
 from pools.models import KeyMovement, LicenseKey, LicensePool, StockChange
 from pools.replenishment import forecast
 from pools.sandbox import add_test_pools
-from portal.dashboard import count_problems, get_sales_today
+from portal.dashboard import count_problems
 from portal.orders.export import export_orders
 from portal.pools.stock import get_stock
+from portal.sales import read_today
 
 pytestmark = pytest.mark.django_db(transaction=True)
 OWNER = "owner@northlight.example"
@@ -36,7 +37,7 @@ def figures(merchant):
         "stock": (stock.available, stock.waiting, stock.forecast),
         "movements": KeyMovement.objects.filter(pool__merchant=merchant).count(),
         "changes": StockChange.objects.filter(pool__merchant=merchant).count(),
-        "sales": list(get_sales_today(merchant)),
+        "sales": read_today(merchant),
         "problems": count_problems(merchant),
         "attention": count_needing_attention(merchant, most=100),
         "export": "".join(export_orders(merchant.orders.all())),

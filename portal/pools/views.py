@@ -14,6 +14,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from fulfillment.models import Fulfillment
 from merchants.models import Product
 from pools.allocation import apply_settings
+from pools.forms import UploadForm
 from pools.ledger import stock_by_day
 from pools.models import KeyMovement, LicenseKey, LicensePool, UploadLink
 from pools.reconciliation import balance
@@ -69,6 +70,7 @@ def pool(request, pk: int) -> HttpResponse:
         "section": "pools",
         "pool": pool,
         "stock": stock,
+        "upload": None if pool.next_position or pool.generates_codes else UploadForm(),
         "chart": StockChart(stock_by_day(pool, pool.available, days), stock.forecast, pool.threshold),
         "days": days,
         "periods": PERIODS,

@@ -9,6 +9,7 @@ from merchants.models import Merchant, Product
 from orders.kinds import SOURCES
 from pools.forms import KeysForm
 from pools.models import LicensePool
+from portal.pools.forms import RecipientsField
 
 
 class ProductForm(forms.ModelForm):
@@ -38,9 +39,17 @@ class StockForm(KeysForm):
     NEW = "new"
 
     keys_required = False
-    field_order = ["pool", "text", "file"]
+    field_order = ["pool", "text", "file", "threshold", "recipients"]
 
     pool = forms.ChoiceField(label=_("Its codes come from"), required=False, initial=NEW)
+    threshold = forms.IntegerField(
+        label=_("Notice when this many keys are left"), required=False, min_value=0, max_value=1_000_000
+    )
+    recipients = RecipientsField(
+        label=_("Recipients of the notice"),
+        help_text=_("E-mail addresses, separated by commas. Empty: all owners and managers."),
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
 
     def __init__(self, merchant: Merchant, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -51,6 +60,8 @@ class StockForm(KeysForm):
             *pools,
             ("", gettext("Another source, which I add next")),
         ]
+        self.fields["threshold"].help_text = _("For a new pool.")
+        self.fields["threshold"].initial = LicensePool._meta.get_field("threshold").default
         self.fields["text"].label = _("First license keys")
         self.fields["text"].help_text = _("Optional. One per line.")
         self.fields["file"].label = _("Or a file with keys")
@@ -80,7 +91,9 @@ class StockForm(KeysForm):
         """Return the chosen pool. A new one is unsaved."""
         chosen = self.cleaned_data["pool"]
         if chosen == self.NEW:
-            return LicensePool(merchant=self.merchant, name=name)
+            settings = {field: self.cleaned_data[field] for field in ("threshold", "recipients")}
+            given = {field: value for field, value in settings.items() if value not in (None, [])}
+            return LicensePool(merchant=self.merchant, name=name, **given)
         return self.merchant.pools.get(pk=chosen) if chosen else None
 
     def get_keys(self) -> dict[str, Any] | None:

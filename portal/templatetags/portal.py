@@ -1,14 +1,20 @@
+import re
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from decimal import Decimal
 from functools import cache
 
+from babel.lists import format_list
 from django import template
 from django.template.loader import get_template
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.formats import number_format
+from django.utils.html import conditional_escape, format_html
 from django.utils.safestring import SafeString, mark_safe
-from django.utils.translation import gettext, ngettext_lazy
+from django.utils.translation import get_language, gettext, ngettext_lazy
 
 from licensing.envelope import format_value
+from orders.localization import get_locale
 from orders.money import in_currency
 from work.request_ids import current_request_id
 
@@ -195,6 +201,46 @@ def wire_format(value) -> str:
 @register.filter
 def money(amount, currency: str) -> str:
     return f"{currency} {in_currency(amount, currency):,}".strip()
+
+
+@register.filter
+def amounts(totals: Mapping[str, Decimal]) -> str:
+    """Amounts by currency, such as “EUR 59.98 and USD 9.00”."""
+    return format_list(
+        [money(amount, currency) for currency, amount in totals.items()], locale=get_locale(get_language() or "")
+    )
+
+
+@register.filter
+def seconds(number: float | None) -> str:
+    """A length of time in its largest unit: “0.8 s”, “12 s”, “5 min”, “3 h”."""
+    if number is None:
+        return "–"
+    if number < 100:
+        return gettext("{number} s").format(number=number_format(number, 1 if number < 10 else 0))
+    if number < 6000:
+        return gettext("{number} min").format(number=number_format(number / 60, 0))
+    return gettext("{number} h").format(number=number_format(number / 3600, 0, force_grouping=True))
+
+
+@register.filter
+def breakable(address: str) -> SafeString:
+    """An e-mail address or a URL that may break after @, dots and slashes."""
+    return mark_safe(re.sub(r"(?<=[@./])(?=[^/])", "<wbr>", conditional_escape(address)))  # noqa: S308 (it is escaped)
+
+
+@register.filter
+def marked(text: str) -> SafeString:
+    """A docstring's paragraphs and lists, with `code` and *emphasis*."""
+    html = []
+    for paragraph in str(conditional_escape(text)).split("\n\n"):
+        lines = paragraph.split("\n")
+        if all(line.startswith("* ") for line in lines):
+            html.append("<ul>" + "".join(f"<li>{line[2:]}</li>" for line in lines) + "</ul>")
+        else:
+            html.append(f"<p>{' '.join(lines)}</p>")
+    joined = re.sub(r"`([^`]+)`", r"<code>\1</code>", "".join(html))
+    return mark_safe(re.sub(r"\*([^*\s][^*]*)\*", r"<em>\1</em>", joined))  # noqa: S308 (it is escaped)
 
 
 @register.filter

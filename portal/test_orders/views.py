@@ -14,10 +14,10 @@ from merchants.models import ApiKey, Merchant
 from orders.models import Order, named
 from portal.access import Role, member_required
 from portal.emails.views import show_preview
+from portal.snippets import make_snippets
 from portal.test_orders.forms import SendForm
 from portal.test_orders.placing import read_payment, send_test_order
 from portal.test_orders.progress import Progress
-from portal.test_orders.snippets import make_snippets
 
 MAX_PER_HOUR = 60  # per merchant
 LIMIT = {"send": f"{MAX_PER_HOUR}/h/key"}
@@ -72,7 +72,7 @@ def result(request, number: str) -> HttpResponse:
         "order": order,
         "progress": progress,
         "emails": [delivery for delivery in progress.deliveries if delivery.code_count],  # type: ignore[attr-defined]
-        "snippets": make_snippets(payment, key) if payment else [],
+        "snippets": make_snippets("POST", reverse("api-payments"), payment, key=key) if payment else [],
         "key": key,
         "may_add_keys": request.member.may(Role.OWNER),
         "address": result_url(order),

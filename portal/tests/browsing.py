@@ -20,10 +20,15 @@ def sees(browser, *texts):
     return WebDriverWait(browser, TIMEOUT, 0.1).until(lambda _: all(one in text(browser) for one in texts), f"{texts}")
 
 
-def check(browser, rules=None):
-    """Check that the page fits the screen, logs no error and passes WCAG 2.2 AA (or the given axe rules)."""
+def check_width(browser):
+    """Check that the page doesn't scroll sideways."""
     widths = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
     assert widths[0] <= widths[1], f"{browser.current_url} is {widths[0]} wide in a window of {widths[1]}"
+
+
+def check(browser, rules=None):
+    """Check that the page fits the screen, logs no error and passes WCAG 2.2 AA (or the given axe rules)."""
+    check_width(browser)
     if browser.execute_script("return !window.axe"):
         browser.execute_script(AXE)
     found = browser.execute_async_script(

@@ -401,6 +401,7 @@ API = """
                                                                            nobody session own limited revoked outsider
 GET  api/schema/                                                           200    200     200 200     200     200
 GET  api/docs/                                                             200    200     200 200     200     200
+GET  api/docs/<slug:name>/                                                 404    404     404 404     404     404
 GET  api/v1/.*[^/]$                                                        404    404     404 404     404     404
 POST api/v1/payments/                                                      401    401     200 403     401     202
 GET  api/v1/orders/                                                        401    401     200 403     401     200

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+import time_machine
 from django.urls import reverse
 from django.utils import timezone
 
@@ -12,6 +13,8 @@ from merchants.models import Member
 from orders.models import Order, OrderItem
 from outbound.models import MailAccount
 from pools.models import KeyImport
+from portal.sales import DAYS, read_days, read_today
+from portal.templatetags.portal import amounts, seconds
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -41,20 +44,54 @@ def test_without_any_data_it_says_how_to_start(page):
     assert "No pools yet" in text and "Nothing right now. No orders are stuck" in text
 
 
-def test_it_shows_todays_orders_by_currency(page, pay, make_product):
+def test_it_compares_today_with_yesterday_at_the_same_time(page, pay, make_product, work, merchant):
     product = make_product(keys=20)
     for currency in ("EUR", "EUR", "USD"):
         pay(product, product, currency=currency)
-    pay(product, order="YESTERDAY")
-    pay(product, order="DELETED")
-    mark_paid_today()
-    Order.objects.filter(number="YESTERDAY").update(paid_at=timezone.now() - timedelta(days=1))
+    for number in ("YESTERDAY", "LATER", "DELETED"):
+        pay(product, order=number)
+    work()
+    noon = timezone.now().replace(hour=12, minute=0)
+    Order.objects.update(paid_at=noon)
+    Order.objects.filter(number="YESTERDAY").update(paid_at=noon - timedelta(hours=25))
+    Order.objects.filter(number="LATER").update(paid_at=noon - timedelta(hours=14))
     Order.objects.filter(number="DELETED").update(status="deleted")
 
+    with time_machine.travel(noon + timedelta(hours=1), tick=False):
+        today, yesterday = read_today(merchant)
+        days = dict(read_days(merchant, today.orders))
+
+    assert (today.orders, today.licenses, yesterday.orders) == (3, 6, 1)
+    assert amounts(today.totals) == "EUR 239.92 and USD 119.96"
+    assert today.median and today.p99 and 0 < today.median <= today.p99
+    assert days[noon.date()] == 3 and days[noon.date() - timedelta(days=1)] == 2 and len(days) == DAYS
+
+
+def test_days_begin_at_midnight_where_the_person_is(page, pay, make_product, merchant):
+    pay(make_product(keys=1))
+    Order.objects.update(paid_at="2026-07-01T22:30:00Z")
+
+    with time_machine.travel("2026-07-02T10:00:00Z", tick=False):
+        assert read_today(merchant)[0].orders == 0
+        with timezone.override("Europe/Berlin"):
+            assert read_today(merchant)[0].orders == 1
+
+
+def test_it_shows_the_sales_and_the_latest_orders(page, pay, make_product, work):
+    pay(make_product(keys=5), order="A1")
+    work()
+    mark_paid_today()
     text = dashboard_text(page)
 
-    assert '2 <span class="quiet">for EUR 239.92</span>' in text
-    assert '1 <span class="quiet">for USD 119.96</span>' in text
+    assert "EUR 59.98" in text and "1 orders in 30 days" not in text and "1 order in 30 days" in text
+    assert 'href="/orders/A1/">A1</a>' in text and "Delivered within" in text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(None, "–"), (0.84, "0.8 s"), (12.4, "12 s"), (300, "5 min"), (90_000, "25 h")]
+)
+def test_times_are_in_their_largest_unit(number, text):
+    assert seconds(number) == text
 
 
 def test_it_shows_the_most_urgent_pools(page, make_pool, pay, make_product):
@@ -67,7 +104,6 @@ def test_it_shows_the_most_urgent_pools(page, make_pool, pay, make_product):
     assert "Empty</a> is empty; 1 order is waiting</li>" in text and "Nothing right now" not in text
     assert text.index("Empty") < text.index("Healthy 0")
     assert "Healthy 5" not in text and "All pools (2 more)" in text
-    assert f'href="{reverse("orders")}?fulfillment=waiting">1</a>' in text
 
 
 def test_it_shows_what_needs_attention(page, pay, make_product, merchant):
@@ -107,5 +143,5 @@ def test_it_shows_nothing_of_another_merchant(page, pay, make_product, make_pool
 
     text = dashboard_text(page)
 
-    assert "Theirs" not in text and "EUR" not in text and "?fulfillment=waiting" not in text
+    assert "Theirs" not in text and "EUR" not in text
     assert "Nothing right now. No orders are stuck" in text

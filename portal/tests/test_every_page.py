@@ -42,7 +42,7 @@ from pools.uploads import begin, confirm
 from pools.withdrawal import undo
 from portal.customer.upload_link import sign_import
 from portal.test_orders.placing import send_test_order
-from portal.tests.browsing import check, look_in
+from portal.tests.browsing import check, check_width, look_in
 from runtime.tests.installation import TIMEOUT
 from shops.changes import Cause
 from shops.connecting import connect
@@ -598,6 +598,8 @@ def check_at_both_widths(browser):
     check(browser)
     browser.set_window_size(390, 900)
     check(browser)
+    browser.set_window_size(320, 900)  # also 1280 pixels at 400 %, as in WCAG 1.4.10
+    check_width(browser)
 
 
 def open_dialog(browser, label):

@@ -99,7 +99,7 @@ def test_a_passkey_may_be_only_a_second_factor(browser, live_server, owner, devi
 
     click(browser, "Use your passkey")
 
-    assert sees(browser, "Orders", "Team")
+    assert sees(browser, "Nothing right now")
 
 
 def test_a_passkey_confirms_a_sensitive_action(browser, live_server, owner, device):

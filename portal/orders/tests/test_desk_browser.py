@@ -9,7 +9,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from delivery.models import Delivery
 from merchants.models import CheckoutPage, User
-from orders.models import ActivationCode, Order, OrderItem
+from orders.models import ActivationCode, Order
 from pools.imports import import_keys
 from portal.tests.browsing import check, sees, text
 from runtime.tests.installation import TIMEOUT, free_port, wait_until

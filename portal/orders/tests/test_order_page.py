@@ -375,7 +375,7 @@ def test_it_takes_few_queries(desk, order, django_assert_max_num_queries):
 
 
 def test_the_page_polls_while_an_email_is_being_sent(desk, order, code):
-    assert "every 2s" not in desk.get(desk.page).content.decode()
+    assert 'hx-trigger="every' not in desk.get(desk.page).content.decode()
 
     desk.post(desk.url(f"codes/{code.pk}/resend/"))
 
@@ -394,7 +394,7 @@ def test_the_page_stops_polling_after_repeated_delivery_failures(desk, order, co
     desk.post(desk.url(f"codes/{code.pk}/resend/"))
     Delivery.objects.update(attempts=3)
 
-    assert "every 2s" not in desk.get(desk.page).content.decode()
+    assert 'hx-trigger="every' not in desk.get(desk.page).content.decode()
 
 
 def test_revealing_or_resending_a_code_stays_on_its_part_of_the_list(desk, order, pay, make_product):

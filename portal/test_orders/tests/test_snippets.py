@@ -6,12 +6,13 @@ import sys
 from dataclasses import dataclass
 
 import pytest
+from django.urls import reverse
 from django.utils.html import escape
 
 from merchants.models import ApiKey, Member
 from orders.models import Order
+from portal.snippets import LANGUAGES, make_snippets, quote_php
 from portal.test_orders.placing import read_payment, send_test_order
-from portal.test_orders.snippets import LANGUAGES, make_snippets, quote_php
 from portal.test_orders.views import find_key, result_url
 from runtime.tests.installation import TIMEOUT
 from runtime.tests.programs import need
@@ -70,7 +71,7 @@ def order(merchant, make_product, make_member):
 def snippets_of(order, key):
     payment = read_payment(order, list(order.items.select_related("product")))
     assert payment
-    made = make_snippets(payment, key)
+    made = make_snippets("POST", reverse("api-payments"), payment, key=key)
     return {snippet.name: snippet.text for snippet in made}
 
 

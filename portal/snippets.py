@@ -1,4 +1,4 @@
-"""A payment's request in several programming languages, with the start of the merchant's own test key."""
+"""Requests to our API in several programming languages, with the start of the merchant's own test key."""
 
 import json
 import shlex
@@ -8,7 +8,6 @@ from typing import Any
 
 from django.conf import settings
 from django.template.loader import render_to_string
-from django.urls import reverse
 
 from merchants.models import ApiKey
 
@@ -23,17 +22,20 @@ class Snippet:
     text: str
 
 
-def make_snippets(payment: dict[str, Any], key: ApiKey | None) -> list[Snippet]:
-    url = settings.BASE_URL + reverse("api-payments")
+def make_snippets(method: str, path: str, body: Any = None, *, key: ApiKey | None = None) -> list[Snippet]:
+    """A request to our API in each language. A body that is a text is sent as plain text, any other as JSON."""
     text = f"{key.text_start if key else 'kw_test'}_{REST}"
-    values = {"url": url, "key": text, "payment": payment}
+    kind = "text/plain" if isinstance(body, str) else "application/json"
+    values = {"method": method, "url": settings.BASE_URL + path, "key": text, "body": body, "kind": kind}
     return [Snippet(language, name, _render(name, quote, values)) for language, name, quote in LANGUAGES]
 
 
 def _render(name: str, quote: Callable[[Any], str], values: dict[str, Any]) -> str:
-    # A key needs no quotes within a text: it consists of letters, digits and underscores.
-    quoted = {each: quote(value) for each, value in values.items()} | {"text": values["key"]}
-    return render_to_string(f"portal/requests/{name}.txt", quoted).strip()
+    quoted = {each: quote(value) for each, value in values.items() if value is not None}
+    # These need no quotes within a text: they consist of letters, digits, underscores and slashes.
+    plain = {"text": values["key"], "type": values["kind"], "verb": values["method"]}
+    body = {"has_body": values["body"] is not None, "is_text": isinstance(values["body"], str)}
+    return render_to_string(f"portal/requests/{name}.txt", quoted | plain | body).strip()
 
 
 def quote_json(value: Any, indent: int = 2) -> str:

@@ -1,0 +1,58 @@
+"""What holds for every page: what was typed isn't lost, and messages don't move it."""
+
+import pytest
+from django.contrib.sessions.models import Session
+from django.urls import reverse
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from portal.tests.browsing import check, sees, text
+from portal.tests.test_browser import press
+from portal.tests.test_every_page import enter
+from runtime.tests.installation import wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def owner(merchant):
+    user = merchant.members.get(role="owner").user
+    user.set_password("correct horse")
+    user.save()
+    return user
+
+
+def test_what_was_typed_survives_a_lost_session(browser, live_server, client, owner):
+    enter(browser, live_server, client, owner)
+    browser.get(f"{live_server}{reverse('product-add')}")
+    browser.get(f"{live_server}{reverse('email-text', args=['all', 'en'])}")
+    body = browser.find_element(By.NAME, "body")
+    body.clear()
+    body.send_keys("My long text {KEY}")
+    Session.objects.all().delete()
+    press(browser, "Save")
+    assert sees(browser, "Forgot your password?")
+
+    browser.find_element(By.NAME, "login").send_keys(owner.email)
+    browser.find_element(By.NAME, "password").send_keys("correct horse" + Keys.ENTER)
+    wait_until(lambda: "/emails/texts/" in browser.current_url)
+    assert browser.find_element(By.NAME, "body").get_attribute("value") == "My long text {KEY}"
+
+    press(browser, "Save")
+    assert sees(browser, "Saved. New e-mails use this text")
+    assert not browser.execute_script("return sessionStorage.getItem('draft')")
+
+
+def test_a_message_lies_over_the_page_and_can_be_closed(browser, live_server, client, merchant, owner):
+    enter(browser, live_server, client, owner)
+    browser.get(f"{live_server}{reverse('checkout-pages')}")
+    before = browser.find_element(By.TAG_NAME, "h1").rect["y"]
+    page = merchant.checkout_pages.get()
+    browser.get(f"{live_server}{reverse('checkout-page-change', args=[page.pk])}")
+    press(browser, "Save")
+    assert sees(browser, "Checkout page changed.")
+    check(browser)
+    assert browser.find_element(By.TAG_NAME, "h1").rect["y"] == before
+
+    browser.find_element(By.CSS_SELECTOR, "[data-close-message]").click()
+    wait_until(lambda: "Checkout page changed." not in text(browser))

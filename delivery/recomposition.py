@@ -72,7 +72,7 @@ def _items(order: Order, sent_at: datetime) -> dict[int, OrderItem]:
         Q(activation_codes__withdrawn_at=None) | Q(activation_codes__withdrawn_at__gt=sent_at)
     )
     items = order.items.select_related("product", "fulfillment").annotate(code_count=Count("activation_codes", had))
-    found = {item.pk: item for item in items.order_by("pk")}
+    found: dict[int, OrderItem] = {item.pk: item for item in items.order_by("pk")}
     for item in found.values():
         item.order = order
     return found

@@ -382,7 +382,7 @@ def reveal_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
 
 @require_safe
 def show_email(request: HttpRequest, desk: Desk, delivery: int) -> HttpResponse:
-    sent = get_object_or_404(recomposable(desk.order.deliveries), pk=delivery)
+    sent = get_object_or_404(recomposable(desk.order.deliveries.all()), pk=delivery)
     context = {"delivery": sent, "email": recompose(sent)}
     response = render(request, "desk/email.html", desk.base_context() | context)
     response.content_security_policy = {"frame-src": "'self'"}  # type: ignore[attr-defined]
@@ -393,7 +393,7 @@ def show_email(request: HttpRequest, desk: Desk, delivery: int) -> HttpResponse:
 @require_safe
 def show_email_frame(request: HttpRequest, desk: Desk, delivery: int) -> HttpResponse:
     """Show the e-mail as HTML and as text, for the frame in its page."""
-    return show_preview(request, recompose(get_object_or_404(recomposable(desk.order.deliveries), pk=delivery)))
+    return show_preview(request, recompose(get_object_or_404(recomposable(desk.order.deliveries.all()), pk=delivery)))
 
 
 @require_POST

@@ -99,11 +99,15 @@ class WebServiceSource(Source):
         last = answered.order_by("item", "unit", "-pk").distinct("item", "unit").defer("sent", "answer")
         found = {(each.item_id, each.unit): each for each in last.select_related("upstream__webservice")}
         by_code = {code.pk: found.get((code.item_id, code.unit)) or found.get((code.item_id, None)) for code in codes}
-        return {pk: cls._trace(request) for pk, request in by_code.items() if request and request.upstream_id}
+        return {
+            pk: cls._trace(request, request.upstream.itself)
+            for pk, request in by_code.items()
+            if request and request.upstream
+        }
 
     @staticmethod
-    def _trace(request: OutgoingRequest) -> list[Trace]:
-        service, place = request.upstream.itself, (request.upstream_id, request.pk)
+    def _trace(request: OutgoingRequest, service: Upstream) -> list[Trace]:
+        place = (service.pk, request.pk)
         return [Trace(service, str(service)), Trace(request, gettext("request"), "web-service-request", place)]
 
     @classmethod

@@ -38,6 +38,7 @@ def headline(client, page="/orders/A1/"):
     """The look, the text and the action of the order page's headline."""
     html = client.get(page).content.decode()
     section = re.search(r'<section class="headline (\w+)".*?</section>', html, re.DOTALL)
+    assert section
     text, _, action = section[0].partition('<div class="reach">')
     return section[1], plain(text), plain(action)
 

@@ -23,7 +23,7 @@ def test_it_leads_to_the_dashboard(client, owner):
     response = sign_in(client)
 
     assert response.status_code == 302 and response["Location"] == "/"
-    assert "Orders paid today" in client.get("/").content.decode()
+    assert "No pools yet" in client.get("/").content.decode()
 
 
 def test_it_ignores_the_case_of_the_email_address(client, owner):

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils.translation import gettext
 
@@ -12,6 +13,7 @@ from fulfillment.models import Fulfillment, FulfillmentMethod
 from fulfillment.saving import NewCode, save
 from fulfillment.sources.manual.source import ManualSource
 from fulfillment.sources.pool.source import PoolSource
+from merchants.models import Merchant, Product
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem
 from outbound.breaker import probe_now
 from outbound.models import Upstream
@@ -21,6 +23,9 @@ from pools.models import LicenseKey, LicensePool
 from vault.fingerprints import fingerprint
 from work.models import CALLOUTS, publish
 from work.refusals import Refused
+
+# Items that are queued at once when many are retried.
+MAX_NUDGED = 100
 
 
 class CodeRefused(Refused):
@@ -77,9 +82,37 @@ def retry_failed(upstream: Upstream, *, actor: str) -> int:
     # Serializes two clicks on "Retry all failed".
     Upstream.objects.select_for_update(no_key=True).get(pk=upstream.pk)
     failed = Fulfillment.objects.for_upstream(upstream).given_up().filter(item__held_codes=None)
-    rows = list(failed.distinct().values_list("pk", "item", "item__order", "status", "reason"))
-    if not rows:
+    count = _start_again(failed.distinct(), actor)
+    if not count:
         return 0
+    probe_now(upstream)
+    # Each attempt queues the next one. The sweep finds any that get lost.
+    if first := Fulfillment.objects.next_for(upstream):
+        transaction.on_commit(lambda: publish(Fulfillment.TASK, first, queue=CALLOUTS), robust=True)
+    return count
+
+
+@transaction.atomic
+def retry_all(merchant: Merchant, fulfillments: QuerySet[Fulfillment], *, actor: str) -> int:
+    """Retry these unfinished items of paid orders. Return their number: 0 for a second click right after the first."""
+    # Serializes two clicks.
+    Merchant.objects.select_for_update(no_key=True).get(pk=merchant.pk)
+    pks = list(fulfillments.order_by("pk").values_list("pk", flat=True))
+    rows = Fulfillment.objects.filter(pk__in=pks)
+    count = _start_again(rows, actor)
+    products = Product.objects.filter(order_items__fulfillment__in=pks).distinct()
+    for methods in FulfillmentMethod.objects.for_products(products).values():
+        for method in methods:
+            if method.upstream and not merchant.is_test:
+                probe_now(method.upstream)
+    # The sweep finds the others.
+    for fulfillment in rows.select_related("item__product").order_by("pk")[:MAX_NUDGED]:
+        fulfillment.nudge()
+    return count
+
+
+def _start_again(fulfillments: QuerySet[Fulfillment], actor: str) -> int:
+    rows = list(fulfillments.values_list("pk", "item", "item__order", "status", "reason"))
     Fulfillment.objects.filter(pk__in=[pk for pk, *_ in rows]).start_again()
     events = (
         OrderEvent(
@@ -92,10 +125,6 @@ def retry_failed(upstream: Upstream, *, actor: str) -> int:
         for _, item, order, status, reason in rows
     )
     OrderEvent.objects.bulk_create(events, batch_size=1000)
-    probe_now(upstream)
-    # Each attempt queues the next one. The sweep finds any that get lost.
-    if first := Fulfillment.objects.next_for(upstream):
-        transaction.on_commit(lambda: publish(Fulfillment.TASK, first, queue=CALLOUTS), robust=True)
     return len(rows)
 
 
@@ -236,7 +265,7 @@ def _refuse_if_sold(order: Order, unit: int, text: str) -> None:
     if key:
         raise CodeRefused(
             gettext("Activation code {unit} is a key in the pool “{pool}” ({status}).").format(
-                unit=unit, pool=key.pool, status=key.status
+                unit=unit, pool=key.pool, status=gettext(key.status)
             )
         )
     sold = Order.objects.filter(merchant=order.merchant_id).with_code(text).first()

@@ -10,7 +10,7 @@ from django.db.models import Q
 from delivery import tracking
 from delivery.link_requests import delete_old_requests
 from delivery.models import Delivery, LinkRequest
-from fulfillment import engine, pool_notices, retention, sandbox, upstream_notices
+from fulfillment import attention, engine, pool_notices, retention, sandbox, upstream_notices
 from fulfillment.models import Fulfillment
 from merchants.models import Merchant
 from notices import sending as notices
@@ -137,4 +137,5 @@ def purge_logs():
     tracking.purge()
     notices.purge()
     purge_refusals()
+    attention.purge()
     purge_incidents()

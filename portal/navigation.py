@@ -8,10 +8,10 @@ from django.urls import reverse
 from django.utils.functional import Promise, SimpleLazyObject
 from django.utils.translation import gettext_lazy as _
 
-from fulfillment.attention import count_needing_attention
 from merchants.models import Member
 from orders.kinds import SOURCES
 from portal.access import Role, get_member, merchant_query
+from portal.attention.causes import count_needing_attention
 
 Text = str | Promise
 
@@ -83,6 +83,7 @@ MORE = [
     Entry(_("Sender of e-mails"), "email-sender"),
     Entry(_("Refused reports"), "refused-reports", Role.SUPPORT),
     Entry(_("Password"), "account_change_password", Role.SUPPORT),
+    Entry(_("Language and time"), "language-and-time", Role.SUPPORT),
 ]
 
 

@@ -26,6 +26,7 @@ urlpatterns = [
     path("search/", search, name="search"),
     path("first-steps/hide/", hide_first_steps, name="first-steps-hide"),
     path("", include("portal.orders.urls")),
+    path("attention/", include("portal.attention.urls")),
     path("test-data/", sandbox.show, name="show-test-data"),
     path("test-data/delete/", sandbox.delete, name="delete-test-data"),
     path("pools/", include("portal.pools.urls")),

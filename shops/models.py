@@ -41,13 +41,15 @@ class ConnectionQuerySet(models.QuerySet["Connection"]):
     def kept(self):
         return self.filter(removed_at=None)
 
+    def with_last_event(self):
+        reported = Event.objects.filter(connection=OuterRef("pk")).exclude(key__startswith=SAMPLE_KEY)
+        return self.annotate(last_event_at=Subquery(reported.order_by("-created_at", "-pk").values("created_at")[:1]))
+
     def with_health(self):
         """Annotate each with the time of its last event, and what became of the others."""
         events = Event.objects.filter(connection=OuterRef("pk")).order_by()
         counts = events.values("connection").annotate(count=Count("pk")).values("count")
-        reported = events.exclude(key__startswith=SAMPLE_KEY).order_by("-created_at", "-pk")
-        return self.annotate(
-            last_event_at=Subquery(reported.values("created_at")[:1]),
+        return self.with_last_event().annotate(
             parked=Coalesce(Subquery(counts.filter(state=Event.State.PARKED)), 0),
             failed=Coalesce(Subquery(counts.filter(state=Event.State.FAILED)), 0),
             needs_person=Exists(events.unused()),

@@ -145,6 +145,12 @@ class Delivery(Retryable):
                 condition=~Q(status__in=["sent", "delivered", "opened"]),
                 name="delivery_not_well",
             ),
+            # Those that may need a person, by age. Payments don't write it.
+            models.Index(
+                fields=["merchant", "created_at"],
+                condition=Q(status__in=["failed", "canceled", "bounced", "rejected", "complained"]),
+                name="delivery_lost",
+            ),
             models.Index(fields=["message_id"], name="delivery_message_id"),
         ]
 

@@ -1,11 +1,13 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from django.db.models import Model
+from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext_noop, ngettext
 
 from fulfillment.history import HistoryLine
 from fulfillment.item_notices import notify_item
@@ -18,6 +20,12 @@ from outbound.models import Upstream
 from vault.fingerprints import fingerprint
 from work.attempts import Failure, NotNow
 from work.models import RetryableQuerySet
+
+
+def format_since(moment: datetime) -> str:
+    """The time of day or, before today, the date."""
+    local = timezone.localtime(moment)
+    return f"{local:%H:%M}" if local.date() == timezone.localdate() else f"{local:%-d %b, %H:%M}"
 
 
 class SourceError(Failure):
@@ -168,10 +176,29 @@ class Source:
 
     # Pages
 
-    @classmethod
-    def troubled(cls, merchant: Merchant) -> Iterable[Upstream]:
-        """The merchant's servers of this kind that need attention, perhaps with a count of `failed` items."""
-        return ()
+    def describe_stuck(self, orders: int) -> str:
+        """What keeps this many orders from getting their codes, as a title in the list of what needs attention."""
+        if not self.upstream:
+            return ngettext("{source}: {count:,} order waits", "{source}: {count:,} orders wait", orders).format(
+                source=self, count=orders
+            )
+        server = self.upstream
+        if not server.failing_since:
+            text = ngettext(
+                "{server} works again: {count:,} order failed", "{server} works again: {count:,} orders failed", orders
+            )
+            return text.format(server=server, count=orders)
+        text = ngettext(
+            "{server} has failed since {since}: {count:,} order",
+            "{server} has failed since {since}: {count:,} orders",
+            orders,
+        )
+        return text.format(server=server, since=format_since(server.failing_since), count=orders)
+
+    # The page that fixes it: a label and a URL name, with the place's primary key. For managers.
+    fix: tuple[str | Promise, str] | None = None
+    # The same for one order: a label and the name of an action of the order desk, with the item's primary key.
+    item_fix: tuple[str | Promise, str] | None = None
 
     @classmethod
     def history(cls, item: OrderItem) -> Iterable[HistoryLine]:

@@ -5,12 +5,8 @@ from django.utils import timezone
 
 from delivery.models import Delivery
 from delivery.resending import resend
-from fulfillment.attention import (
-    count_needing_attention,
-    needing_attention,
-    newest_needing_attention,
-    oldest_needing_attention,
-)
+from fulfillment.actions import retry
+from fulfillment.attention import needing_attention, newest_needing_attention
 from fulfillment.models import Fulfillment
 from merchants.models import CheckoutPage
 from orders.models import Order
@@ -46,12 +42,27 @@ def test_an_order_with_a_failed_item_needs_attention(order):
     assert orders_needing_attention() == [order]
 
 
-def test_an_order_with_a_long_waiting_item_needs_attention(waiting):
+def test_an_order_that_waits_for_keys_needs_attention_immediately(waiting):
+    assert orders_needing_attention() == [waiting]
+
+
+@pytest.mark.parametrize("status", ["waiting", "pending"])
+def test_an_order_that_is_retried_needs_attention_after_an_hour(waiting, status):
+    now = timezone.now()
+    Fulfillment.objects.update(status=status, due_at=now, ended_at=None)
     assert orders_needing_attention() == []
 
-    Fulfillment.objects.update(created_at=LONG_AGO)
+    Fulfillment.objects.update(created_at=LONG_AGO, due_at=LONG_AGO)
 
     assert orders_needing_attention() == [waiting]
+
+
+def test_an_order_that_a_person_retries_needs_no_attention_meanwhile(waiting):
+    Fulfillment.objects.update(created_at=LONG_AGO)
+
+    retry(waiting.items.get(), actor="Sam")
+
+    assert orders_needing_attention() == []
 
 
 def test_an_order_that_is_no_longer_paid_needs_no_attention(waiting):
@@ -72,7 +83,7 @@ def test_a_failed_email_needs_attention_until_a_resend_succeeds(order, work):
 
 
 def test_a_late_email_needs_attention(order):
-    Delivery.objects.update(status="queued", created_at=LONG_AGO)
+    Delivery.objects.update(status="queued", created_at=LONG_AGO, due_at=LONG_AGO)
 
     assert orders_needing_attention() == [order]
 
@@ -106,18 +117,6 @@ def test_an_unsent_email_needs_attention_once_delivery_is_allowed(pay, product, 
     assert orders_needing_attention() == [Order.objects.get()]
 
 
-@pytest.mark.parametrize("most, counted", [(1, 1), (2, 2), (3, 3), (4, 3), (100, 3)])
-def test_orders_that_need_attention_are_counted_once(pay, make_product, merchant, most, counted):
-    # The first order has more reasons than the count reads, and a lost e-mail besides.
-    products = [make_product(keys=int(number == 0)) for number in range(9)]
-    for sold in (products, products[1:2], products[1:2]):
-        pay(*sold)
-    Fulfillment.objects.update(status="failed")
-    Delivery.objects.update(status="failed")
-
-    assert count_needing_attention(merchant, most) == counted
-
-
 def test_orders_that_need_attention_are_listed_page_by_page(pay, make_product, make_pool, work, outsider):
     product = make_product(pool=make_pool(4))
     for _ in range(4):
@@ -126,13 +125,12 @@ def test_orders_that_need_attention_are_listed_page_by_page(pay, make_product, m
     work()
     first, second, third, _, last = Order.objects.order_by("pk").values_list("pk", flat=True)
     Delivery.objects.filter(order__in=[first, third]).update(status="failed")
-    Delivery.objects.filter(order=second).update(status="queued", created_at=LONG_AGO)
+    Delivery.objects.filter(order=second).update(status="queued", created_at=LONG_AGO, due_at=LONG_AGO)
     Fulfillment.objects.filter(item__order__in=[third, last]).update(status="failed")
     merchant = Order.objects.get(pk=last).merchant
 
     assert newest_needing_attention(3, merchant) == newest_needing_attention(3) == [last, third, second]
     assert newest_needing_attention(3, merchant, before=second) == [first]
-    assert oldest_needing_attention(2, merchant, after=first) == [second, third]
     assert newest_needing_attention(3, outsider) == []
 
 

@@ -9,7 +9,6 @@ from delivery.link_requests import request_mail
 from delivery.models import Delivery
 from delivery.resending import resend
 from fulfillment.actions import CodeRefused, ReplaceRefused, enter_codes, issue_from_reserve
-from fulfillment.attention import count_needing_attention
 from fulfillment.models import Fulfillment
 from fulfillment.personal_data import PersonalData
 from merchants.models import EmailTemplate, Member
@@ -21,7 +20,7 @@ from pools.imports import import_keys
 from pools.models import KeyMovement, LicenseKey, LicensePool, StockChange
 from pools.replenishment import forecast
 from pools.sandbox import add_test_pools
-from portal.dashboard import count_problems
+from portal.attention.causes import count_needing_attention, read_causes
 from portal.orders.export import export_orders
 from portal.pools.stock import get_stock
 from portal.sales import read_today
@@ -38,7 +37,7 @@ def figures(merchant):
         "movements": KeyMovement.objects.filter(pool__merchant=merchant).count(),
         "changes": StockChange.objects.filter(pool__merchant=merchant).count(),
         "sales": read_today(merchant),
-        "problems": count_problems(merchant),
+        "problems": [cause.title for cause in read_causes(merchant)],
         "attention": count_needing_attention(merchant, most=100),
         "export": "".join(export_orders(merchant.orders.all())),
         "found": find(merchant.orders, "ada@example.com"),

@@ -47,6 +47,7 @@ class MailAccount(models.Model):
     saved_by = models.CharField(max_length=MAX_ACTOR, editable=False)
     tested_at = models.DateTimeField(db_default=Now(), editable=False)
     reason = models.CharField(max_length=500, blank=True, editable=False, help_text=_("Why it rejects our login."))
+    refused_at = models.DateTimeField(null=True, editable=False, help_text=_("Since when it rejects our login."))
 
     objects = MailAccountQuerySet.as_manager()
 
@@ -80,7 +81,7 @@ class MailAccount(models.Model):
 
     def note_refusal(self, reason: str) -> bool:
         """Record that it rejects our login. Return whether that is new."""
-        return bool(MailAccount.objects.filter(pk=self.pk, reason="").update(reason=reason[:500]))
+        return bool(MailAccount.objects.filter(pk=self.pk, reason="").update(reason=reason[:500], refused_at=Now()))
 
     def note_success(self) -> None:
         if self.reason:

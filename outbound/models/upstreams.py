@@ -1,3 +1,4 @@
+from datetime import timedelta
 from typing import Any
 
 from django.db import models
@@ -35,11 +36,19 @@ class Upstream(models.Model):
         null=True, editable=False, help_text=_("When the merchant was last notified of failed items.")
     )
 
-    # Those that are paused or gave no code the last time.
-    AWAY = Q(paused_at__isnull=False) | Q(failing_since__isnull=False)
+    # Those that are paused, or have failed for so long that it isn't a hiccup.
+    DOWN = Q(paused_at__isnull=False) | Q(failing_since__lt=Now() - timedelta(minutes=5))
 
     def __str__(self):
         return str(self.itself.name)
+
+    def get_absolute_url(self) -> str:
+        raise NotImplementedError
+
+    @property
+    def fix(self) -> tuple[str | Promise, str]:
+        """The label and the URL of the page where a person finds out why it fails."""
+        return _("See why"), self.get_absolute_url()
 
     @property
     def itself(self) -> "Upstream":

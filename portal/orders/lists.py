@@ -14,7 +14,6 @@ from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
-from fulfillment.attention import MAX_ID, newest_needing_attention, oldest_needing_attention
 from fulfillment.models import Fulfillment, FulfillmentMethod
 from merchants.models import ApiKey, Merchant
 from merchants.onboarding import FIRST_PAGE
@@ -31,12 +30,11 @@ from orders.search import (
     look_up,
     text_for_url,
 )
-from outbound.models import MailAccount
 from pools.models import LicenseKey
 from portal.access import member_required
 from portal.orders.export import export_orders
 from portal.orders.forms import UNMAPPED, FilterForm
-from portal.paging import PAGE_SIZE, KeysetPage
+from portal.paging import KeysetPage
 from work import sql
 from work.sql import PreparedQuery
 
@@ -224,34 +222,6 @@ def export(request) -> StreamingHttpResponse:
         content_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
     )
-
-
-class AttentionPage(KeysetPage):
-    """A page of the merchant's orders that need attention, newest first."""
-
-    def __init__(self, merchant: Merchant, *, before: str, after: str) -> None:
-        self.merchant = merchant
-        super().__init__(merchant.orders.only(*ROW_FIELDS), "id", before=before, after=after)
-
-    def read(self, queryset, field, position, backwards):
-        _, last = position or (None, 0 if backwards else MAX_ID)
-        if backwards:
-            keys = oldest_needing_attention(PAGE_SIZE + 1, self.merchant, after=last)
-        else:
-            keys = newest_needing_attention(PAGE_SIZE + 1, self.merchant, before=last)
-        orders = queryset.in_bulk(keys)
-        return [orders[key] for key in keys if key in orders]
-
-
-@never_cache
-@require_safe
-@member_required(has_test_data=True)
-def attention(request) -> HttpResponse:
-    """List orders that need a person: with failed or long-waiting items, or with e-mails that weren't delivered."""
-    page = AttentionPage(request.merchant, **get_cursors(request))
-    account = MailAccount.objects.filter(merchant=request.merchant).exclude(reason="").first()
-    context = page_context(request, page) | {"section": "attention", "account": account}
-    return render(request, "portal/orders/attention.html", context)
 
 
 @never_cache

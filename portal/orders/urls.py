@@ -12,5 +12,4 @@ urlpatterns = [
     ],
     path("orders/<reference:number>/", page.for_member(page.order_page), name="order"),
     path("refused-reports/", lists.refused_reports, name="refused-reports"),
-    path("attention/", lists.attention, name="attention"),
 ]

@@ -40,6 +40,13 @@ GET  orders/                                                login     login    2
 POST orders/                                                login     login    302     302     302   200      403
 GET  orders.csv                                             login     login    200     200     200   200      403
 GET  attention/                                             login     login    200     200     200   200      403
+GET  attention/<slug:slug>/                                 login     login    200     200     200   404      403
+GET  attention/<slug:slug>/fix/                             login     login    404     404     404   404      403
+POST attention/<slug:slug>/fix/                             login     login    404     404     404   404      403
+GET  attention/<slug:slug>/dealt-with/                      login     login    200     200     200   404      403
+POST attention/<slug:slug>/dealt-with/                      login     login    200     200     200   404      403
+GET  attention/<slug:slug>/<int:thing>/dealt-with/          login     login    405     405     405   404      403
+POST attention/<slug:slug>/<int:thing>/dealt-with/          login     login    302     302     302   404      403
 GET  refused-reports/                                       login     login    200     200     200   200      403
 GET  orders/<reference:number>/                             login     login    200     200     200   404      403
 GET  orders/<reference:number>/address/                     login     login    200     200     200   404      403
@@ -379,6 +386,8 @@ GET  accounts/password/reset/                               200       200      2
 GET  accounts/password/reset/done/                          200       200      200     200     200   200      200
 GET  accounts/password/reset/key/done/                      200       200      200     200     200   200      200
 GET  accounts/password/reset/key/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/$ 200 200 200 200 200 200 200
+GET  accounts/language/                                     login     login    200     200     200   200      200
+POST accounts/language/                                     login     login    302     302     302   302      302
 GET  accounts/2fa/                                          login     login    200     200     200   200      200
 GET  accounts/2fa/authenticate/                             login     login    302     302     302   302      302
 GET  accounts/2fa/reauthenticate/                           login     login    302     302     302   302      302
@@ -440,6 +449,7 @@ PACKAGE = {"name": "Spare", "product_number": "P-1", "start_date": "none", "temp
 
 # Valid form data for the routes that need it.
 FORMS = {
+    "accounts/language/": {"language": "en", "time_zone": "Europe/Berlin"},
     "orders/": {"search": "A0012345678"},
     "orders/<reference:number>/address/": {"email": "ada@byron.example"},
     "orders/<reference:number>/address/resend/": {"email": "ada@byron.example"},
@@ -634,6 +644,8 @@ def values_for(world, route, who):
     values = dict(world.values)
     if "invitations/<int:pk>" in route:
         values["pk"] = world.invitation.pk
+    if route.startswith("attention/"):
+        values |= {"slug": f"shop-{world.shop.pk}-address", "thing": world.shop.events.get().pk}
     if route.startswith("pools/"):
         values["pk"] = world.merchant.pools.get().pk
     if route.startswith("api-keys/"):

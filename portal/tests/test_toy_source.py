@@ -1,7 +1,6 @@
 """A new kind of source takes one class and one line. This one is registered here, and no other file imports it."""
 
 import re
-from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 import pytest
@@ -22,18 +21,6 @@ from orders.services import refund, reinstate
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-class ToyServer:
-    """The attributes of an outbound.Upstream that the “Needs attention” list shows."""
-
-    state, failing_since = "failing", datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
-
-    def __str__(self):
-        return "Toy Town"
-
-    def get_absolute_url(self):
-        return "/toy-town/"
-
-
 class ToySource(Source):
     code, name, origin = "toy", "Toy", "out of the toy box"
     waiting_rank = 3
@@ -42,9 +29,8 @@ class ToySource(Source):
     pages = ("Toy boxes", "setup")
     calls: list[str] = []
 
-    @classmethod
-    def troubled(cls, merchant):
-        return [ToyServer()]
+    def describe_stuck(self, orders):
+        return f"The toy box is jammed: {orders}"
 
     @classmethod
     def history(cls, item):
@@ -150,11 +136,17 @@ def customer_page(client, order):
     return client.get(urlsplit(order.url).path).content.decode()
 
 
-def test_its_pages_and_failing_servers_are_shown(toy, manager):
-    page = manager.get(reverse("home"), follow=True).content.decode()
+def test_its_pages_and_what_it_cannot_deliver_are_shown(toy, manager, make_product, pay, work, monkeypatch):
+    monkeypatch.setattr(toy, "answer", "")
+    product = make_product(source=None)
+    add_source(product, "toy")
+    pay(product)
+    work()
+
+    page = manager.get(reverse("attention"), follow=True).content.decode()
 
     assert f'<li><a href="{reverse("setup")}">Toy boxes</a></li>' in page
-    assert '<a href="/toy-town/">Toy Town</a> has been failing since' in page
+    assert "The toy box is jammed: 1" in page and "Retry all" in page
     assert 'aria-current="page">Toy boxes' in manager.get(reverse("setup")).content.decode()
 
 

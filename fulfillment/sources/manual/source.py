@@ -1,4 +1,4 @@
-from django.utils.translation import gettext, gettext_noop
+from django.utils.translation import gettext, gettext_noop, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from fulfillment.item_notices import CodeWanted, notify_item
@@ -28,6 +28,15 @@ class ManualSource(Source):
     def issue(self, item, units, *, attempt):
         notify_item(item, CodeWanted)
         return ()
+
+    item_fix = (_("Enter codes"), "codes")
+
+    def describe_stuck(self, orders):
+        return ngettext(
+            "{count:,} order waits for a person to enter codes",
+            "{count:,} orders wait for a person to enter codes",
+            orders,
+        ).format(count=orders)
 
     def shortage(self):
         return gettext("Waiting for a person to enter the activation code.")

@@ -2,7 +2,7 @@ from collections import defaultdict
 
 from django.db.models import OuterRef, Subquery
 from django.db.models.functions import JSONObject
-from django.utils.translation import gettext, gettext_noop
+from django.utils.translation import gettext, gettext_noop, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from fulfillment.sources.base import Source, SourceError, Trace
@@ -63,6 +63,13 @@ class PoolSource(Source):
     @property
     def pool_id(self) -> int:
         return self.method.pool_id if isinstance(self.method, PoolMethod) else self.place.pk
+
+    fix = (_("Add keys"), "pool-import")
+
+    def describe_stuck(self, orders):
+        return ngettext("{pool} is empty: {count:,} order", "{pool} is empty: {count:,} orders", orders).format(
+            pool=self.place, count=orders
+        )
 
     def shortage(self):
         return gettext("The pool “{place}” has no keys left.").format(place=self.place)

@@ -128,6 +128,10 @@ class WebService(Signed, Upstream):
         return reverse("web-service", args=[self.pk])
 
     @property
+    def fix(self):
+        return _("Open console"), reverse("web-service-console", args=[self.pk])
+
+    @property
     def host(self) -> str:
         return urlsplit(self.url).netloc
 

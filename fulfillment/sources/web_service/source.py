@@ -1,7 +1,7 @@
 from datetime import timedelta
 from time import monotonic
 
-from django.db.models import BigIntegerField, Case, Exists, OuterRef, Q, QuerySet, Subquery, When
+from django.db.models import BigIntegerField, Case, Exists, OuterRef, Q, Subquery, When
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
@@ -17,17 +17,11 @@ from orders.subscriptions import PredecessorMissing
 from outbound.masking import mask_code
 from outbound.models import OutgoingRequest, Upstream
 from work.models import database_now
-from work.sql import PreparedQuery
 
 # Seconds for one attempt, including its last request. Less than a lease.
 ATTEMPT_TIMEOUT = 45
 # How often a renewal checks for the license it waits for, if nothing wakes it.
 RECHECK_INTERVAL = timedelta(minutes=5)
-
-
-@PreparedQuery
-def read_failed(merchant: int) -> QuerySet:
-    return WebService.objects.filter(merchant=merchant).with_failed().values("pk", "failed")
 
 
 class WebServiceSource(Source):
@@ -69,14 +63,6 @@ class WebServiceSource(Source):
             output_field=BigIntegerField(),
         )
         return {"web_service": service}
-
-    @classmethod
-    def troubled(cls, merchant):
-        services = list(merchant.web_services.all())
-        failed = dict(read_failed(merchant=merchant.pk))
-        for service in services:
-            service.failed = failed.get(service.pk, 0)
-        return [service for service in services if service.failed or service.state != Upstream.State.HEALTHY]
 
     @classmethod
     def history(cls, item):

@@ -6,11 +6,12 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from fulfillment.attention import count_needing_attention, newest_needing_attention
+from fulfillment.attention import newest_needing_attention
 from fulfillment.holds import UNTIL_APPROVED
 from fulfillment.tests.factories import fulfill_due
 from orders.models import Order
 from orders.services import refund
+from portal.attention.causes import count_needing_attention
 from shops.tests.factories import make_connection
 from shops.tests.factories import send_order as send
 from shops.tests.senders import make_order as make_sale
@@ -95,7 +96,7 @@ def test_the_home_page_counts_held_orders(merchant, client, hold):
 
     text = client.get(reverse("home")).content.decode()
 
-    assert "1 order</a> is being checked" in text
+    assert "1 order is being checked</a>" in text
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import csv
 import io
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from html import unescape
 
 import pytest
@@ -318,35 +318,6 @@ def test_other_cells_stay_unchanged(text):
 
 def test_it_escapes_a_formula_after_a_semicolon():
     assert escape_formula("x; =1+1") == "x;' =1+1"
-
-
-def test_needs_attention_has_pages_in_both_directions(support, pay, make_product, monkeypatch):
-    monkeypatch.setattr("portal.paging.PAGE_SIZE", 2)
-    monkeypatch.setattr("portal.orders.lists.PAGE_SIZE", 2)
-    products = [make_product(keys=0) for _ in range(2)]
-    for number in range(5):
-        pay(*products, order=f"C{number}")
-    Fulfillment.objects.update(status="failed")
-
-    pages, link = [], "?"
-    for rel in ("next", "next", "prev", "prev", ""):
-        response = support.get(f"/attention/{link}")
-        pages.append(listed_orders(response))
-        (link,) = map(unescape, re.findall(rf'href="([^"]+)" rel="{rel}"', response.content.decode())) if rel else [""]
-
-    assert pages == [["C4", "C3"], ["C2", "C1"], ["C0", "B99"], ["C2", "C1"], ["C4", "C3"]]
-
-
-def test_needs_attention_lists_orders_that_need_a_person(support, order):
-    assert "Nothing needs attention" in support.get("/attention/").content.decode()
-
-    Fulfillment.objects.filter(item__order=order).update(
-        status="waiting", created_at=datetime.now(UTC) - timedelta(hours=2)
-    )
-
-    response = support.get("/attention/")
-    assert listed_orders(response) == ["A0012345678"]
-    assert '<span class="count">1</span>' in response.content.decode()
 
 
 @pytest.mark.parametrize("query", ["reported_until=9999-12-31", "paid_until=9999-12-31", "paid_from=0001-01-01"])

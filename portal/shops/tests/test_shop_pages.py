@@ -256,11 +256,11 @@ def test_a_removed_shop_is_gone_but_its_orders_stay(manager, shop, photo):
 
 def test_the_home_page_counts_shops_with_problems(manager, shop, merchant):
     connect(merchant, "woocommerce", name="Quiet shop")
-    assert "we can’t use" not in manager.get(reverse("home")).content.decode()
+    assert "unmapped product" not in manager.get(reverse("home")).content.decode()
 
     send(shop)
 
-    assert "1 shop</a> reports what we can’t use" in manager.get(reverse("home")).content.decode()
+    assert ": 1 sale of an unmapped product</a>" in manager.get(reverse("home")).content.decode()
 
 
 # Events

@@ -482,12 +482,13 @@ def test_another_merchants_service_and_requests_are_not_found(client, manager, o
 def test_the_dashboard_lists_services_with_problems(manager, make_service, service, sold, pay):
     now = timezone.now()
     make_service(name="Away", paused_at=now, failing_since=now, probe_at=now)
-    make_service(name="Fails", failing_since=now)
+    make_service(name="Fails", failing_since=now - timedelta(minutes=6))
+    make_service(name="Hiccup", failing_since=now)
     assert "Gen" not in page_text(manager.get("/"))
     add_source(sold, "web_service", service)
     make_failed_orders(service, pay, sold, count=2)
 
     text = page_text(manager.get("/"))
 
-    assert "Away</a> has been paused since" in text and "Fails</a> has been failing since" in text
-    assert "Gen</a> is working again; 2 items failed" in text
+    assert "Away has failed since" in text and "Fails has failed since" in text and "Hiccup" not in text
+    assert "Gen works again: 2 orders failed" in text

@@ -5,12 +5,12 @@ import pytest
 from fulfillment.actions import retry, retry_failed
 from fulfillment.models import Fulfillment
 from fulfillment.sources.web_service.models import ReceivedCode, WebService
-from fulfillment.sources.web_service.source import WebServiceSource
 from fulfillment.tests.factories import fulfill_due
 from notices.models import MerchantNotice
 from orders.models import ActivationCode, Order, OrderItem
 from outbound.breaker import FAILURES_BEFORE_PAUSE
 from outbound.models import OutgoingRequest
+from portal.attention.causes import read_causes
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -121,7 +121,7 @@ def test_a_failed_test_order_isnt_counted_as_one_of_the_services_failures(
 
     assert Fulfillment.objects.get().status == "failed"
     assert Fulfillment.objects.count_failed(service) == 0
-    assert WebServiceSource.troubled(merchant) == []
+    assert not read_causes(merchant)
     assert retry_failed(service, actor="Ada") == 0
     notice = MerchantNotice.objects.get()
     assert (notice.kind, notice.merchant) == ("item_failed", sandbox)

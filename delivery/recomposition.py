@@ -1,6 +1,6 @@
 """Composes a sent e-mail again, as the customer got it but with codes and link masked.
 
-What may differ from the original: docs/decisions/0050-sent-emails-are-composed-again.md.
+What may differ from the original: docs/decisions/0051-sent-emails-are-composed-again.md.
 """
 
 from collections import defaultdict

@@ -19,6 +19,7 @@ from django.utils import translation
 
 from delivery.models import LinkRequest
 from merchants.addresses import to_ascii_domain
+from merchants.languages import offered
 from merchants.models import Merchant, User
 from orders.localization import format_day, get_locale
 from orders.models import Order, OrderItem
@@ -102,7 +103,8 @@ def _compose(request: LinkRequest) -> EmailMessage | None:
 
 def compose_reset(user: User) -> EmailMessage:
     context = {"user": user, "password_reset_url": reset_url(user)}
-    return compose_plain("emails/password_reset_key.txt", [user.email], context)
+    with translation.override(offered(user.language)):
+        return compose_plain("emails/password_reset_key.txt", [user.email], context)
 
 
 def reset_url(user: User) -> str:

@@ -38,7 +38,7 @@ class TooManyMails(Refused):
 def why_not_resend(order: Order, *, saved: bool) -> str:
     """Explain why the order's codes can't be resent; empty if they can. `saved`: whether there is a saved code."""
     if order.status != Order.Status.PAID:
-        return gettext("The order is {status}, not paid.").format(status=order.status)
+        return gettext("The order is {status}, not paid.").format(status=gettext(order.status))
     if not order.checkout_page.delivery_allowed:
         return gettext(
             "Delivery isn’t allowed for the checkout page “{checkout_page}”. Ask support to allow it."

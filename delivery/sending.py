@@ -226,7 +226,7 @@ def _send(batch: list[Delivery], account: MailAccount | None, until: float) -> N
 def _explain_refusal(facts: Facts) -> str:
     order = facts.order
     if order.status != Order.Status.PAID:
-        return gettext("The order is {status}.").format(status=order.status)
+        return gettext("The order is {status}.").format(status=gettext(order.status))
     if not order.checkout_page.delivery_allowed:
         return gettext("Delivery isn’t allowed for the checkout page “{checkout_page}”.").format(
             checkout_page=order.checkout_page

@@ -265,7 +265,7 @@ def _refuse_if_sold(order: Order, unit: int, text: str) -> None:
     if key:
         raise CodeRefused(
             gettext("Activation code {unit} is a key in the pool “{pool}” ({status}).").format(
-                unit=unit, pool=key.pool, status=key.status
+                unit=unit, pool=key.pool, status=gettext(key.status)
             )
         )
     sold = Order.objects.filter(merchant=order.merchant_id).with_code(text).first()

@@ -23,6 +23,7 @@ from pools.models import LicensePool
 from work.attempts import Failure, NotNow, Policy
 from work.locks import advisory_lock
 from work.models import CALLOUTS, database_now, publish
+from work.stored_texts import in_english
 
 logger = logging.getLogger(__name__)
 
@@ -52,10 +53,13 @@ def begin(items: list[OrderItem], *, at_once: bool = True) -> None:
     if items and (held_until := items[0].order.held_until):
         save([], fulfillments)
         for fulfillment in fulfillments:
-            Attempt(fulfillment, failed=[(None, OrderHeld(held_until))]).put_off()
+            with in_english():
+                Attempt(fulfillment, failed=[(None, OrderHeld(held_until))]).put_off()
     elif at_once:
         missing = {item.pk: list(range(1, item.units + 1)) for item in items}
-        for attempt in _ask_immediate_sources(fulfillments, missing):
+        with in_english():
+            attempts = _ask_immediate_sources(fulfillments, missing)
+        for attempt in attempts:
             attempt.fulfillment.item.loaded_codes = sorted(attempt.codes, key=attrgetter("unit"))
     else:
         save([], fulfillments)
@@ -122,7 +126,7 @@ def top_up_at_once(pks: Sequence[int]) -> None:
     error then is logged, and the sweep retries.
     """
     try:
-        with transaction.atomic():
+        with in_english(), transaction.atomic():
             fulfillments = _lock(pks)
             missing = OrderItem.find_missing_units([fulfillment.item for fulfillment in fulfillments])
             attempts = _ask_immediate_sources(fulfillments, missing)
@@ -367,7 +371,7 @@ def lock_paid(order: Order) -> None:
 
 def _check_paid(order: Order) -> None:
     if order.status != Order.Status.PAID:
-        raise OrderNotPaid(gettext("The order is {status}.").format(status=order.status))
+        raise OrderNotPaid(gettext("The order is {status}.").format(status=gettext(order.status)))
 
 
 def check_held(order: Order) -> None:

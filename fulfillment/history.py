@@ -15,8 +15,10 @@ from django.utils.translation import gettext_lazy as _
 from delivery.models import Delivery, TrackingEvent
 from fulfillment.models import DealtWith, Fulfillment, HeldCode
 from orders.kinds import SOURCES
+from orders.localization import show_money
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem, Refund
 from pools.models import LicenseKey
+from work.stored_texts import show_stored
 
 FAILED = Fulfillment.Status.FAILED
 # Only the first tracking event of each kind: customers open an e-mail repeatedly, and scanners do so often.
@@ -178,7 +180,7 @@ def _refunded(refund: Refund, order: Order) -> HistoryLine:
         [gettext("Shop’s refund number: {reference}").format(reference=refund.reference)] if refund.reference else []
     )
     notes += [gettext("undone")] if refund.undone_at else []
-    text = gettext("{amount} {currency} refunded").format(amount=refund.amount, currency=order.currency)
+    text = gettext("{amount} refunded").format(amount=show_money(refund.amount, order.currency))
     return HistoryLine(refund.refunded_at, "refund", text, actor=refund.refunded_by, note=", ".join(notes))
 
 
@@ -198,7 +200,9 @@ def _event(event: OrderEvent) -> HistoryLine:
             if event.item:
                 text = gettext("{product} retried").format(product=event.item.product.name)
             if event.details.get("reason"):
-                note = gettext("Was {status}: {reason}").format(**event.details)
+                note = gettext("Was {status}: {reason}").format(
+                    status=gettext(event.details["status"]), reason=show_stored(event.details["reason"])
+                )
         case OrderEvent.Kind.CODE_REFUSED | OrderEvent.Kind.CODE_RELEASED:
             text = gettext("Held code {unit} for {product} rejected")
             if event.kind == OrderEvent.Kind.CODE_RELEASED:

@@ -18,7 +18,7 @@ class ItemNotice(NoticeKind):
     def obsolete_reason(self, notice):
         item = notice.subject
         if item.order.status != Order.Status.PAID:
-            return gettext("The order is {status}.").format(status=item.order.status)
+            return gettext("The order is {status}.").format(status=gettext(item.order.status))
         if item.fulfillment.status == Fulfillment.Status.DONE:
             return gettext("The item got its activation codes first.")
         return ""

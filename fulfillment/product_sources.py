@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db import transaction
 from django.db.models import Max
 from django.utils.translation import gettext
@@ -71,8 +72,8 @@ def remove_place(place: Any) -> None:
         raise SourceChangeRefused(
             gettext(
                 "Customers still wait for codes from “{place}” for products without a source of their own"
-                " (paid items: {waiting:,}). Add a source to these products first."
-            ).format(place=place, waiting=waiting)
+                " (paid items: {waiting}). Add a source to these products first."
+            ).format(place=place, waiting=intcomma(waiting))
         )
     place.delete()
 

@@ -2,7 +2,6 @@
 
 from django.db.models import F
 from django.db.models.functions import Now
-from django.utils.translation import gettext
 
 from delivery.models import Delivery
 from fulfillment.engine import top_up_at_once, wake_renewals
@@ -19,7 +18,7 @@ def stop(order: Order, *, actor: str) -> None:
     Its keys go into quarantine (withdrawn, since the customer may have them) and its licenses are deactivated.
     """
     unfinished = Fulfillment.objects.filter(item__order=order).unfinished()
-    unfinished.update(due_at=None, reason=gettext("The order is {status}.").format(status=order.status))
+    unfinished.update(due_at=None, reason=f"The order is {order.status}.")
     wake_renewals(*order.items.all())
     for kind in SOURCES.values():
         kind.stop(order)

@@ -22,6 +22,7 @@ from pools.reading import KeyFileError, read_keys, unpack
 from pools.replenishment import rearm
 from pools.warnings import KeyWarnings
 from work.refusals import Refused
+from work.stored_texts import in_english
 
 Kind = SetupEvent.Kind
 Status = SetupRequest.Status
@@ -105,7 +106,8 @@ def submit(
     except KeyFileError as error:
         raise SetupRefused(str(error)) from error
     if request.parts.exists():
-        request.preview = preview_file(request, {"column": column} if column else {})
+        with in_english():
+            request.preview = preview_file(request, {"column": column} if column else {})
         request.save(update_fields=["preview"])
     SetupEvent.objects.create(request=request, kind=Kind.ASKED, happened_by=str(actor), text=request.comment)
     if settings.SUPPORT_EMAIL:
@@ -182,7 +184,7 @@ def _lock_open(request: SetupRequest) -> SetupRequest:
     locked = SetupRequest.objects.select_for_update(no_key=True, of=["self"]).select_related("merchant")
     request = locked.get(pk=request.pk)
     if request.status != Status.OPEN:
-        raise SetupRefused(gettext("The request is already {status}.").format(status=request.status))
+        raise SetupRefused(gettext("The request is already {status}.").format(status=gettext(request.status)))
     return request
 
 

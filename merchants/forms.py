@@ -70,7 +70,7 @@ class ApiKeyForm(forms.ModelForm):
         label=_("Expires at"),
         required=False,
         widget=MomentInput,
-        help_text=_("In UTC. Leave empty for no expiration."),
+        help_text=_("In your time zone. Leave empty for no expiration."),
     )
     allowed_networks = NetworksField(
         label=_("Allowed addresses"),

@@ -5,6 +5,7 @@ import secrets
 from datetime import timedelta
 from functools import cache
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.conf import settings
 from django.contrib.auth.base_user import BaseUserManager
@@ -59,6 +60,15 @@ class User(AbstractUser):
 
     username = None  # type: ignore[assignment]
     email = models.EmailField(_("e-mail address"), unique=True)
+    language = models.CharField(
+        max_length=2,
+        choices=settings.LANGUAGES,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("Empty: the browser’s."),
+    )
+    time_zone = models.CharField(max_length=64, blank=True, default="", db_default="", help_text=_("Empty: UTC."))
 
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS = []
@@ -74,6 +84,13 @@ class User(AbstractUser):
     def __str__(self):
         # Both, because histories show this text and two people can share a name.
         return f"{self.get_full_name()} ({self.email})" if self.get_full_name() else self.email
+
+    @property
+    def zone(self) -> ZoneInfo:
+        try:
+            return ZoneInfo(self.time_zone or "UTC")
+        except ZoneInfoNotFoundError:  # this machine has older data
+            return ZoneInfo("UTC")
 
 
 class MerchantQuerySet(models.QuerySet["Merchant"]):

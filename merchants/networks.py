@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_interface, ip_network
 
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext
 
@@ -17,8 +18,8 @@ def read_networks(text: str) -> list[str]:
     entries = [entry for entry in re.split(r"[\s,;]+", text) if entry]
     if len(entries) > MAX_NETWORKS:
         raise ValidationError(
-            gettext("Enter at most {most} addresses and networks, not {count:,}.").format(
-                most=MAX_NETWORKS, count=len(entries)
+            gettext("Enter at most {most} addresses and networks, not {count}.").format(
+                most=MAX_NETWORKS, count=intcomma(len(entries))
             )
         )
 

@@ -115,7 +115,8 @@ def accept_as_new_user(invitation: Invitation, password: str, **name: str) -> Me
     try:
         with transaction.atomic():
             _use(invitation)
-            user = User.objects.create_user(invitation.email, password, **name)
+            language = invitation.merchant.language  # as in the invitation
+            user = User.objects.create_user(invitation.email, password, language=language, **name)
             return Member.objects.create(merchant=invitation.merchant, user=user, role=invitation.role)
     except IntegrityError as error:
         # Accepting another merchant's invitation created the account just now. This one is still open.

@@ -63,6 +63,14 @@ class MerchantNotice(Retryable):
     def __str__(self):
         return gettext("Notice to {merchant}: {kind}").format(merchant=self.merchant, kind=self.kind)
 
+    @property
+    def languages_sent(self) -> list[str]:
+        """The languages in which its recipients already got it, if a later e-mail failed."""
+        return self.details.get("languages_sent", [])
+
+    def record_sent(self, language: str) -> None:
+        self._update(details=self.details | {"languages_sent": [*self.languages_sent, language]})
+
     def follow(self, other: "MerchantNotice") -> None:
         """Retry together with another notice, which failed too."""
         self._update(due_at=other.due_at, reason=other.reason)

@@ -11,9 +11,11 @@ from django.conf import settings
 from django.core.mail import EmailMessage
 from django.db import models
 from django.db.models.functions import Now
+from django.utils import translation
 from django.utils.functional import Promise
 from django.utils.translation import gettext
 
+from merchants.languages import by_language
 from merchants.models import Merchant
 from notices.models import MerchantNotice
 from outbound.mail import compose_plain, mark_subject, send_email
@@ -87,7 +89,7 @@ def notify(kind: type[NoticeKind], merchant: Merchant, subject: models.Model | N
 
 
 class NoticePolicy(Policy[MerchantNotice]):
-    """Sends a notice together with its `others`, in one e-mail."""
+    """Sends a notice together with its `others`, in one e-mail per language of its recipients."""
 
     model = MerchantNotice
 
@@ -105,12 +107,19 @@ class NoticePolicy(Policy[MerchantNotice]):
 
     def attempt(self, notice):
         notices = [notice, *notice.others]
-        if recipients := _recipients(notice):
-            with send_email(_compose(notices, recipients)):
-                for sent in notices:
-                    sent.end(sent_at=Now(), reason="")
-        else:
+        groups = by_language(_recipients(notice), notice.merchant)
+        if not groups:
             raise Failure(gettext("There is nobody to notify."), permanent=True)
+        for language, recipients in groups.items():
+            # A retry sends only the e-mails that weren't sent the last time.
+            if unsent := [each for each in notices if language not in each.languages_sent]:
+                with translation.override(language):
+                    message = _compose(unsent, recipients)
+                with send_email(message):
+                    for each in unsent:
+                        each.record_sent(language)
+        for sent in notices:
+            sent.end(sent_at=Now(), reason="")
 
     def put_off(self, notice, failure):
         super().put_off(notice, failure)

@@ -1,6 +1,6 @@
-"""Languages, dates and prices for customers.
+"""Languages, dates and prices for customers, and prices for members.
 
-Dates and prices follow the Unicode CLDR for the customer's language and country.
+For customers, dates and prices follow the Unicode CLDR for their language and country.
 """
 
 import re
@@ -12,7 +12,10 @@ from typing import Literal
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_date, format_timedelta
 from babel.numbers import format_currency
-from django.utils.translation import get_supported_language_variant
+from django.utils.formats import number_format
+from django.utils.translation import get_language, get_supported_language_variant
+
+from orders.money import in_currency
 
 DEFAULT_LANGUAGE = "en"
 
@@ -57,3 +60,10 @@ def format_money(amount: Decimal, currency: str, locale: Locale) -> str:
     """Format an amount with its currency (ISO 4217), such as “59,98 €”."""
     # CLDR puts a space between letters and digits, as in “KWD 1.525”, which Babel omits.
     return re.sub(r"(?<=[^\W\d_])(?=\d)", "\N{NO-BREAK SPACE}", format_currency(amount, currency, locale=locale))
+
+
+def show_money(amount: Decimal, currency: str) -> str:
+    """Format an amount with its currency’s code in the active language, such as “EUR 59.98” or “59,98 EUR”."""
+    number = number_format(in_currency(amount, currency), force_grouping=True)
+    is_first = get_locale(get_language() or DEFAULT_LANGUAGE).currency_formats["standard"].pattern.startswith("¤")
+    return (f"{currency} {number}" if is_first else f"{number} {currency}").strip()

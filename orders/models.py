@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy as _
 from merchants.addresses import same_address
 from merchants.models import MAX_ACTOR, CheckoutPage, Merchant, Product
 from orders.license_texts import distinctive, hint, letters, loose_fingerprint
-from orders.localization import get_locale, supported_language
+from orders.localization import get_locale, show_money, supported_language
 from orders.money import MoneyField
 from vault.fields import EncryptedTextField
 from vault.fingerprints import fingerprint
@@ -528,8 +528,8 @@ class Refund(models.Model):
         ]
 
     def __str__(self):
-        return gettext("Refund of {amount} {currency}, {order}").format(
-            amount=self.amount, currency=self.order.currency, order=self.order
+        return gettext("Refund of {amount}, {order}").format(
+            amount=show_money(self.amount, self.order.currency), order=self.order
         )
 
 

@@ -9,6 +9,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext
 
+from orders.localization import show_money
 from orders.models import ActivationCode, Order, OrderEvent, Refund
 from orders.signals import order_refunded, order_reinstated
 from vault.fingerprints import fingerprint
@@ -58,8 +59,8 @@ def refund(
         known = order.refunds.filter(reference=reference).first() if reference else None
         if known and amount is not None and known.amount != amount:
             raise RefundRefused(
-                gettext("Refund {reference} is already recorded with {amount} {currency}.").format(
-                    reference=reference, amount=known.amount, currency=order.currency
+                gettext("Refund {reference} is already recorded with {amount}.").format(
+                    reference=reference, amount=show_money(known.amount, order.currency)
                 )
             )
         if known:
@@ -67,18 +68,18 @@ def refund(
         if order.status == Order.Status.DELETED and amount is None:
             return order
         if order.status != Order.Status.PAID:
-            raise RefundRefused(gettext("The order is {status}, not paid.").format(status=order.status))
+            raise RefundRefused(gettext("The order is {status}, not paid.").format(status=gettext(order.status)))
 
         left = order.left_to_refund()
         if expected is not None and left != expected:
             raise RefundRefused(
-                gettext(
-                    "Another refund was just recorded, and {left} {currency} are left. Check the amount again."
-                ).format(left=left, currency=order.currency)
+                gettext("Another refund was just recorded, and {left} are left. Check the amount again.").format(
+                    left=show_money(left, order.currency)
+                )
             )
         if amount is not None and amount > left:
             raise RefundRefused(
-                gettext("Only {left} {currency} are left to refund.").format(left=left, currency=order.currency)
+                gettext("Only {left} are left to refund.").format(left=show_money(left, order.currency))
             )
 
         Refund.objects.create(
@@ -103,7 +104,7 @@ def reinstate(order: Order, *, actor: str) -> Order:
     last = order.refunds.filter(undone_at=None).order_by("pk").last()
     if order.status != Order.Status.DELETED or last is None:
         raise ReinstateRefused(
-            gettext("The order is {status}. You can only undo a full refund.").format(status=order.status)
+            gettext("The order is {status}. You can only undo a full refund.").format(status=gettext(order.status))
         )
 
     Refund.objects.filter(pk=last.pk).update(undone_at=Now(), undone_by=actor)

@@ -250,7 +250,7 @@ def _finished(order: SubscriptionOrder | None) -> SubscriptionOrder | None:
         status = order.item.fulfillment.status
         raise PredecessorMissing(
             gettext("Waiting for the license of order {number}, which is {status}.").format(
-                number=order.number, status=status
+                number=order.number, status=gettext(status)
             )
         )
     return order

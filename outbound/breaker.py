@@ -46,9 +46,9 @@ def let_through(upstream: Upstream) -> bool:
     # Jitter, so that they don't all retry at the same moment.
     pause = max(probe_at - now, timedelta(0)) + timedelta(seconds=random.uniform(0, 5))  # noqa: S311
     raise Paused(
-        gettext(
-            "Paused since {paused_at:%-d %b, %H:%M} UTC because it keeps failing. We try it from time to time."
-        ).format(paused_at=paused_at),
+        gettext("Paused since {paused_at} UTC because it keeps failing. We try it from time to time.").format(
+            paused_at=f"{paused_at:%Y-%m-%d, %H:%M}"
+        ),
         pause,
     )
 

@@ -26,6 +26,7 @@ from outbound.transport import MAX_BYTES, MAX_CONNECTIONS, ask
 from work import incidents, metrics
 from work.attempts import NotNow
 from work.retention import delete_in_batches
+from work.stored_texts import in_english
 
 MAX_ANSWER_BYTES = MAX_BYTES
 MAX_RETRY_AFTER = timedelta(hours=1)
@@ -123,7 +124,7 @@ def call(
     Redirects aren't followed. Answers are cut at `max_bytes`. One that is incomplete after `timeout` seconds
     counts as none. Raises OutgoingRequestError, and HostBusy without a record. Never call it inside a transaction.
     """
-    with nullcontext() if has_slot else slot(url):
+    with in_english(), nullcontext() if has_slot else slot(url):
         address = (logged_url or url).partition("?")[0][:2000]
         row = OutgoingRequest.objects.create(
             merchant=merchant, method=method, url=address, sent=logged[:MAX_STORED_LENGTH], **fields

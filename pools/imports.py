@@ -7,6 +7,7 @@ from itertools import islice
 from struct import Struct
 from typing import Any
 
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db import connection, transaction
 from django.utils.translation import gettext
 from psycopg.copy import QueuedLibpqWriter
@@ -203,7 +204,7 @@ def _stage(
             rows = _pack(*keys, preview, into, keep_for)
         if preview.keys > MAX_KEYS:
             raise KeyFileError(
-                gettext("The file contains more than {max_keys:,} keys. Split it.").format(max_keys=MAX_KEYS)
+                gettext("The file contains more than {max_keys} keys. Split it.").format(max_keys=intcomma(MAX_KEYS))
             )
         progress(count)
     if keep_for:

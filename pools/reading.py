@@ -10,6 +10,7 @@ from functools import partial
 from itertools import chain, repeat
 from typing import Any, NamedTuple
 
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -249,7 +250,7 @@ def _lines(texts: Iterable[str]) -> Iterator[list[str]]:
         count += len(lines)
         if count > MAX_LINES:
             raise KeyFileError(
-                gettext("The file has more than {max_lines:,} lines. Split it.").format(max_lines=MAX_LINES)
+                gettext("The file has more than {max_lines} lines. Split it.").format(max_lines=intcomma(MAX_LINES))
             )
         yield lines
     if rest:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db import connection
 from django.utils.translation import gettext
 
@@ -93,16 +94,16 @@ class Balance:
 
     def _problems(self) -> Iterator[str]:
         if not self.is_complete:
-            yield gettext("Imported keys: {imported:,}, existing keys: {sum:,}.").format(
-                imported=self.imported, sum=self.keys.sum
+            yield gettext("Imported keys: {imported}, existing keys: {sum}.").format(
+                imported=intcomma(self.imported), sum=intcomma(self.keys.sum)
             )
         if self.keys != self.ledger:
             yield gettext("The ledger doesn’t match the keys.")
         if self.keys != self.shown:
             yield gettext("The numbers on pages don’t match the keys.")
         if self.strays:
-            yield gettext("Issued keys that don’t match the activation code of their unit: {strays:,}.").format(
-                strays=self.strays
+            yield gettext("Issued keys that don’t match the activation code of their unit: {strays}.").format(
+                strays=intcomma(self.strays)
             )
 
 

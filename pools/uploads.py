@@ -18,6 +18,7 @@ from pools.reading import KeyFileError, KeyLine, read_keys, refuse_bad_lines, un
 from pools.signals import import_due
 from pools.warnings import KeyWarnings, describe_lines
 from work.refusals import Refused
+from work.stored_texts import in_english
 from work.valkey import valkey
 
 MAX_SYNCHRONOUS = 256 * 1024  # bytes; larger uploads are processed by a worker
@@ -63,7 +64,7 @@ def begin(
     with transaction.atomic():
         key_import.save()
         try:
-            with transaction.atomic():
+            with in_english(), transaction.atomic():
                 for number, part in enumerate(unpack(content)):
                     KeyImportPart.objects.create(key_import=key_import, number=number, content=part)
                     key_import.size += len(part)
@@ -87,7 +88,7 @@ def read_again(key_import: KeyImport, options: dict[str, Any]) -> KeyImport:
     """Read the upload with other options. Raises ImportRefused if it is already being processed."""
     changed = KeyImport.objects.filter(pk=key_import.pk, status__in=[KeyImport.Status.READY, KeyImport.Status.REFUSED])
     if not changed.update(status=KeyImport.Status.READING, options=options, preview={}, error="", attempts=0):
-        raise ImportRefused(gettext("This import is already {status}.").format(status=key_import.status))
+        raise ImportRefused(gettext("This import is already {status}.").format(status=gettext(key_import.status)))
     return _process(key_import)
 
 
@@ -96,7 +97,7 @@ def confirm(key_import: KeyImport, *, actor: str) -> KeyImport:
     ready = KeyImport.objects.filter(pk=key_import.pk, status=KeyImport.Status.READY)
     if not ready.update(status=KeyImport.Status.IMPORTING, confirmed_at=Now(), confirmed_by=actor, attempts=0):
         key_import.refresh_from_db(fields=["status"])
-        raise ImportRefused(gettext("This import is already {status}.").format(status=key_import.status))
+        raise ImportRefused(gettext("This import is already {status}.").format(status=gettext(key_import.status)))
     return _process(key_import)
 
 
@@ -118,7 +119,8 @@ def discard_old_imports() -> None:
 
 def _process(key_import: KeyImport) -> KeyImport:
     if key_import.size <= MAX_SYNCHRONOUS:
-        work_on(key_import.pk)
+        with in_english():
+            work_on(key_import.pk)
     else:
         import_due.send(KeyImport, key_import=key_import)
     key_import.refresh_from_db()

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import compress, islice
 
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -123,7 +124,7 @@ def describe_lines(count: int, lines: list[int]) -> str:
     if count == 1:
         return gettext("Line {number}").format(number=named)
     more = "" if count <= MAX_LINES_NAMED else " …"
-    return gettext("{count:,} lines ({numbers})").format(count=count, numbers=named + more)
+    return gettext("{count} lines ({numbers})").format(count=intcomma(count), numbers=named + more)
 
 
 SUSPICIOUS_STARTS = frozenset("=@+-#\"'<[")

@@ -1,5 +1,6 @@
 """Withdraws keys from stock: single keys, the rest of a batch, or a whole batch by undoing its import."""
 
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db.models.functions import Now
 from django.utils.translation import gettext, ngettext
 
@@ -26,10 +27,10 @@ def undo(batch: KeyBatch, *, actor: str) -> None:
         if deleted != batch.key_count:
             raise WithdrawalRefused(
                 ngettext(
-                    "Can’t undo this import: {count:,} of its keys was issued or withdrawn. Withdraw the rest.",
-                    "Can’t undo this import: {count:,} of its keys were issued or withdrawn. Withdraw the rest.",
+                    "Can’t undo this import: {count} of its keys was issued or withdrawn. Withdraw the rest.",
+                    "Can’t undo this import: {count} of its keys were issued or withdrawn. Withdraw the rest.",
                     batch.key_count - deleted,
-                ).format(count=batch.key_count - deleted)
+                ).format(count=intcomma(batch.key_count - deleted))
             )
         _restore_reserve(pool)
 
@@ -53,7 +54,7 @@ def withdraw_key(key: LicenseKey, *, actor: str) -> None:
     """Permanently withdraw a key. Raises WithdrawalRefused if it has been issued or withdrawn."""
     if not withdraw(LicenseKey.objects.filter(pk=key.pk), actor=actor):
         key.refresh_from_db()
-        raise WithdrawalRefused(gettext("This key is already {status}.").format(status=key.status))
+        raise WithdrawalRefused(gettext("This key is already {status}.").format(status=gettext(key.status)))
 
 
 def _restore_reserve(pool: LicensePool) -> None:
@@ -64,7 +65,7 @@ def _restore_reserve(pool: LicensePool) -> None:
 
 def describe_withdrawal(count: int) -> str:
     return ngettext(
-        "{count:,} key withdrawn. It will never be issued.",
-        "{count:,} keys withdrawn. They will never be issued.",
+        "{count} key withdrawn. It will never be issued.",
+        "{count} keys withdrawn. They will never be issued.",
         count,
-    ).format(count=count)
+    ).format(count=intcomma(count))

@@ -83,6 +83,7 @@ MORE = [
     Entry(_("Sender of e-mails"), "email-sender"),
     Entry(_("Refused reports"), "refused-reports", Role.SUPPORT),
     Entry(_("Password"), "account_change_password", Role.SUPPORT),
+    Entry(_("Language and time"), "language-and-time", Role.SUPPORT),
 ]
 
 

@@ -126,7 +126,9 @@ def search_objects(request: Any, text: str) -> Iterator[Hits]:
 
 
 def key_hit(key: LicenseKey) -> Hit:
-    return Hit(key.pool.name, key.pool.get_absolute_url(), gettext("This key is {status}.").format(status=key.status))
+    return Hit(
+        key.pool.name, key.pool.get_absolute_url(), gettext("This key is {status}.").format(status=gettext(key.status))
+    )
 
 
 def search_pages(request: Any, text: str) -> Hits:

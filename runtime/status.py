@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from redis.exceptions import RedisError
@@ -198,7 +200,9 @@ def check_backup() -> Iterator[Finding]:
     if backup is None:
         yield Finding(subject, _("There has been none."), WARNING, remedy)
         return
-    text = _("The last one was made on {made_at} UTC.").format(made_at=f"{backup.made_at:%Y-%m-%d, %H:%M}")
+    text = _("The last one was made on {made_at}.").format(
+        made_at=date_format(timezone.localtime(backup.made_at), "ZONED_FORMAT")
+    )
     if timezone.now() - backup.made_at > MAX_BACKUP_AGE:
         yield Finding(subject, text, WARNING, remedy)
     else:
@@ -219,7 +223,7 @@ CHECKS: list[Callable[[], Iterator[Finding]]] = [
 
 
 def _at_least(count: int) -> str:
-    return f"{count:,}" if count < measures.MAX_ROWS else f"{measures.MAX_ROWS:,}+"
+    return intcomma(count) if count < measures.MAX_ROWS else f"{intcomma(measures.MAX_ROWS)}+"
 
 
 def _duration(seconds: float) -> str:

@@ -13,7 +13,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 
 from merchants.models import Merchant
@@ -219,7 +219,10 @@ def disable(endpoint: WebhookEndpoint, reason: str = "") -> bool:
         return False
     queued = endpoint.messages.filter(status=WebhookMessage.Status.QUEUED)
     queued.update(
-        status=WebhookMessage.Status.FAILED, due_at=None, ended_at=Now(), reason=gettext("The endpoint is disabled.")
+        status=WebhookMessage.Status.FAILED,
+        due_at=None,
+        ended_at=Now(),
+        reason=gettext_noop("The endpoint is disabled."),
     )
     return True
 

@@ -9,6 +9,7 @@ from prometheus_client import Counter
 from work import incidents, metrics
 from work.models import Retryable
 from work.request_ids import working_for
+from work.stored_texts import in_english
 
 logger = logging.getLogger(__name__)
 ATTEMPTS = Counter("keywell_attempts", "Attempts at rows of work.", ["kind", "outcome"])
@@ -43,7 +44,7 @@ class Policy(Generic[Row]):
 
     def run_claimed(self, row: Row) -> Any:
         """Make the attempt that a row was claimed for. Return what `attempt` returns, or None if it fails."""
-        with working_for(self.get_request_id(row)):
+        with working_for(self.get_request_id(row)), in_english():
             try:
                 result = self.attempt(row)
             except Failure as failure:

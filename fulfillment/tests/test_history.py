@@ -51,7 +51,7 @@ def test_it_lists_what_people_did(order):
     assert history_lines(order)[4:] == [
         ("Address corrected from ada@example.com to ada@byron.example", "Sam"),
         (f"Code ••••{code.hint} shown", "Bo"),
-        ("10.00 EUR refunded", "Olivia"),
+        ("EUR 10.00 refunded", "Olivia"),
     ]
 
 

@@ -94,7 +94,7 @@ def test_owners_are_notified_once_before_a_key_expires(make_key, work, mailoutbo
     (message,) = mailoutbox
     assert message.subject == "API key of Northlight expires soon: shop"
     assert message.to == ["owner@northlight.example"]
-    assert f"{key.expires_at:%-d %B %Y, %H:%M} UTC" in message.body
+    assert f"{key.expires_at:%-d %b %Y, %H:%M} UTC" in message.body
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import HashIndex
 from django.db import models
 from django.db.models import Case, F, OuterRef, Q, Subquery, Sum, When
 from django.db.models.functions import Coalesce, Now
 from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
@@ -136,7 +139,8 @@ class KeyBatch(models.Model):
 
     def __str__(self):
         text = ngettext("{count} key imported on {date}", "{count} keys imported on {date}", self.key_count)
-        return text.format(count=self.key_count, date=f"{self.imported_at:%Y-%m-%d}")
+        date = date_format(timezone.localtime(self.imported_at), "DATE_FORMAT")
+        return text.format(count=intcomma(self.key_count), date=date)
 
     def get_absolute_url(self) -> str:
         return reverse("pool-batches", args=[self.pool_id])
@@ -144,7 +148,7 @@ class KeyBatch(models.Model):
     @property
     def left_out(self) -> list[tuple[int, str]]:
         kinds = ("repeated", "already_in_pool", "already_in_other_pools", "unusable")
-        return [(getattr(self, kind), kind.replace("_", " ")) for kind in kinds if getattr(self, kind)]
+        return [(getattr(self, kind), gettext(kind.replace("_", " "))) for kind in kinds if getattr(self, kind)]
 
 
 AVAILABLE = Q(item=None, withdrawn_at=None, reserved=False)

@@ -318,7 +318,7 @@ def test_the_notice_shows_how_long_the_stock_will_last(pay, product, pool, work)
     assert notice.subject == f"10 keys left in the pool “{pool}”"
     assert notice.to == ["owner@northlight.example"]
     assert "Issued per day: about 3\n" in notice.body
-    assert "Time left:      about 3 days" in notice.body
+    assert "Time left: about 3 days" in notice.body
     assert "Orders waiting: 0" in notice.body
 
 

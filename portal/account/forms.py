@@ -99,7 +99,7 @@ class ActivateTOTPForm(Labeled, totp.ActivateTOTPForm):
 
 
 class AddPasskeyForm(Labeled, webauthn.AddWebAuthnForm):
-    labels: dict[str, Any] = {"name": "Name", "passwordless": _("Sign in without a password")}
+    labels: dict[str, Any] = {"name": _("Name"), "passwordless": _("Sign in without a password")}
     helps: dict[str, Any] = {
         "name": _("Helps you recognize it in the list, for example “Laptop”."),
         "passwordless": _("It will ask for your fingerprint, face or PIN. Otherwise, it’s only a second factor."),

@@ -1,7 +1,9 @@
-"""allauth's pages under the names it reverses, except sign-up and changing the e-mail address."""
+"""allauth's pages under the names it reverses, except sign-up and changing the e-mail address; and one of ours."""
 
 from allauth.account import views as account
 from django.urls import include, path, re_path
+
+from portal.account.preferences import language_and_time
 
 urlpatterns = [
     path("login/", account.login, name="account_login"),
@@ -20,5 +22,6 @@ urlpatterns = [
         account.password_reset_from_key,
         name="account_reset_password_from_key",
     ),
+    path("language/", language_and_time, name="language-and-time"),
     path("2fa/", include("allauth.mfa.urls")),
 ]

@@ -51,7 +51,7 @@ def begin_import(link: UploadLink, form: KeysForm) -> KeyImport:
     """Begin an import through the link, and discard earlier ones that nobody confirmed."""
     for before in link.imports.filter(status__in=KeyImport.OPEN):
         uploads.discard(before)
-    actor = f"upload link of the notice of {link.created_at:%-d %b %Y}"
+    actor = f"upload link of the notice of {link.created_at:%Y-%m-%d}"
     return uploads.begin(link.pool, actor=actor, link=link, **form.content())
 
 

@@ -128,7 +128,9 @@ class LicenseeNameForm(forms.Form):
 class AddLicenseForm(forms.Form):
     template: forms.ModelChoiceField = forms.ModelChoiceField(None)
     start_date = forms.DateTimeField(
-        required=False, widget=MomentInput, help_text=_("In UTC. Leave empty to start when you add the license.")
+        required=False,
+        widget=MomentInput,
+        help_text=_("In your time zone. Leave empty to start when you add the license."),
     )
     parent_feature = forms.CharField(
         max_length=MAX_NUMBER,
@@ -150,7 +152,7 @@ class LicenseForm(forms.ModelForm):
             *("grace_period", "parent_feature", "hidden"),
         ]
         widgets = {"start_date": MomentInput}
-        help_texts = {"start_date": _("In UTC.")}
+        help_texts = {"start_date": _("In your time zone.")}
 
 
 def find_licensee(merchant: Merchant, number: str) -> Licensee:
@@ -218,7 +220,7 @@ class KeyForm(MerchantForm):
     )
     role = forms.ChoiceField(
         label=_("Permissions"),
-        choices=[(role.value, f"{role.label} ({role.value.removeprefix('ROLE_APIKEY_')})") for role in Role],
+        choices=lambda: [(role.value, f"{role.label} ({role.value.removeprefix('ROLE_APIKEY_')})") for role in Role],
         help_text=_("Each option includes the ones before it."),
     )
     licensee = forms.CharField(
@@ -234,7 +236,7 @@ class KeyForm(MerchantForm):
         label=_("Expires at"),
         required=False,
         widget=MomentInput,
-        help_text=_("In UTC. Leave empty for no expiration."),
+        help_text=_("In your time zone. Leave empty for no expiration."),
     )
 
     def clean_name(self) -> str:

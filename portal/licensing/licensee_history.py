@@ -1,6 +1,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
@@ -60,7 +61,7 @@ def _transactions(licensee: Licensee) -> QuerySet[Transaction]:
 
 def _transaction_line(transaction, licensee: Licensee) -> LicenseeHistoryLine:
     count, kind, other = transaction.license_count, "licenses", None
-    licenses = ngettext("{count:,} license", "{count:,} licenses", count).format(count=count)
+    licenses = ngettext("{count} license", "{count} licenses", count).format(count=intcomma(count))
     note = ", ".join(transaction.numbers) + (" …" if count > MAX_NUMBERS else "")
     if transaction.source == Transaction.Source.AUTO_LICENSES_TRANSFER:
         kind, is_away = "transfer", transaction.source_licensee_id == licensee.pk

@@ -2,6 +2,7 @@ from contextlib import suppress
 from typing import Any
 
 from django.contrib import messages
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.core.paginator import Paginator
 from django.db.models import Count, OuterRef, Prefetch, Q, QuerySet, Subquery, prefetch_related_objects
 from django.db.models.functions import Coalesce, JSONObject
@@ -207,11 +208,11 @@ def transfer_licenses(request, licensee: Licensee) -> Confirmation:
         yield question
     if count:
         done = ngettext(
-            "{count:,} license transferred from {source} to {target}.",
-            "{count:,} licenses transferred from {source} to {target}.",
+            "{count} license transferred from {source} to {target}.",
+            "{count} licenses transferred from {source} to {target}.",
             count,
         )
-        return done.format(count=count, source=source, target=target)
+        return done.format(count=intcomma(count), source=source, target=target)
     messages.warning(request, gettext("{source} has no licenses to transfer.").format(source=source))
     return None
 

@@ -4,6 +4,7 @@ from time import monotonic
 from typing import Any
 
 from django.contrib import messages
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db.models import Prefetch
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -24,6 +25,7 @@ from portal.netlicensing.forms import AccountForm, PackageForm
 from portal.netlicensing.own_service import remove_account, save_account
 from portal.paging import KeysetPage
 from portal.saving import save_once
+from work.stored_texts import show_stored
 
 # Suggested product or template numbers.
 MAX_SUGGESTIONS = 200
@@ -96,15 +98,15 @@ def test(request, account: LicensingAccount) -> HttpResponse:
     try:
         numbers = read_numbers(account, "licensetemplate")
     except (NetLicensingError, HostBusy) as error:
-        messages.error(request, gettext("Test failed: {error}").format(error=error))
+        messages.error(request, gettext("Test failed: {error}").format(error=show_stored(str(error))))
     else:
         messages.success(
             request,
             ngettext(
-                "Test succeeded: found {count:,} license template.",
-                "Test succeeded: found {count:,} license templates.",
+                "Test succeeded: found {count} license template.",
+                "Test succeeded: found {count} license templates.",
                 len(numbers),
-            ).format(count=len(numbers)),
+            ).format(count=intcomma(len(numbers))),
         )
     return redirect(account)
 
@@ -122,17 +124,17 @@ def retry_failed(request, account: LicensingAccount) -> Confirmation:
     yield Question(
         title=gettext("Retry all failed?"),
         text=gettext(
-            "We’ll ask “{account}” again for the failed items of paid orders ({failed:,}). Existing licensees and"
+            "We’ll ask “{account}” again for the failed items of paid orders ({failed}). Existing licensees and"
             " licenses are reused, so nothing is created twice."
-        ).format(account=account, failed=failed),
+        ).format(account=account, failed=intcomma(failed)),
         button=gettext("Retry all"),
     )
     count = actions.retry_failed(account, actor=str(request.user))
     return ngettext(
-        "{count:,} item will be retried, oldest payment first.",
-        "{count:,} items will be retried, oldest payment first.",
+        "{count} item will be retried, oldest payment first.",
+        "{count} items will be retried, oldest payment first.",
         count,
-    ).format(count=count)
+    ).format(count=intcomma(count))
 
 
 @for_account
@@ -208,7 +210,7 @@ def suggestions(account: LicensingAccount) -> dict[str, Any]:
             "known_templates": read_numbers(account, "licensetemplate"),
         }
     except (NetLicensingError, HostBusy) as error:
-        return {"no_suggestions": str(error)}
+        return {"no_suggestions": show_stored(str(error))}
 
 
 @for_account

@@ -30,6 +30,7 @@ from orders.subscriptions import (
 )
 from outbound.masking import mask_answer
 from pools.models import LicenseKey
+from work.stored_texts import in_english
 
 # Limits per page.
 ITEMS_SHOWN = 10
@@ -227,7 +228,8 @@ class ShownItem:
     def wait(self) -> PredecessorMissing | None:
         """The missing predecessor that a renewal waits for, if any."""
         waiting = self.item.fulfillment.status == Fulfillment.Status.WAITING and self.item.subscription_id
-        missing = find_wait(self.item, self.known_orders) if waiting else None
+        with in_english():
+            missing = find_wait(self.item, self.known_orders) if waiting else None
         return missing if missing and str(missing) == self.item.fulfillment.reason else None
 
     @property
@@ -256,8 +258,8 @@ def show_subscription_orders(desk: Desk, known_orders: list[SubscriptionOrder]) 
     for index, known in enumerate(known_orders):
         if index == 0 or start <= index < start + ORDERS_SHOWN:
             order = known.item.order
-            notes = ["first"] if index == 0 and not known.parent_order else []
-            notes += [order.status] if order.status != Order.Status.PAID else []
+            notes = [gettext("first")] if index == 0 and not known.parent_order else []
+            notes += [gettext(order.status)] if order.status != Order.Status.PAID else []
             url = "" if index == own else desk.url_of_order(order)
             shown.append(ShownOrder(known.number, url, ", ".join(notes)))
         elif index in {1, start + ORDERS_SHOWN}:

@@ -1,10 +1,11 @@
-from datetime import UTC, datetime, time
+from datetime import datetime, time
 from decimal import Decimal
 from typing import Any
 
 from django import forms
 from django.db.models import Exists, F, Model, OuterRef, Q, QuerySet, Value
 from django.forms.utils import flatatt
+from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext
@@ -20,13 +21,13 @@ from pools.reading import MAX_KEY_LENGTH
 from work.sql import PreparedQuery
 
 MAX_UNITS = 20  # code fields per page
-ANY = [("", "Any")]
+ANY = ("", _("Any"))
 # An order without any item of ours.
 UNMAPPED = "unmapped"
 
 
-def choices(states) -> list[tuple[str, str]]:
-    return ANY + [(value, value) for value in states]
+def choices(states) -> list[tuple[Any, Any]]:
+    return [ANY, *((value, _(value)) for value in states)]
 
 
 class PlainSelect(forms.Select):
@@ -46,6 +47,9 @@ class PlainSelect(forms.Select):
 class DateInput(forms.DateInput):
     input_type = "date"
 
+    def __init__(self) -> None:
+        super().__init__(format="%Y-%m-%d")
+
 
 @PreparedQuery
 def read_choices(merchant: int) -> QuerySet:
@@ -57,7 +61,7 @@ def read_choices(merchant: int) -> QuerySet:
 
 
 class FilterForm(forms.Form):
-    """The filters of the order list. Days are in UTC, and ranges include both ends."""
+    """The filters of the order list. Days are in the person’s time zone, and ranges include both ends."""
 
     status = forms.ChoiceField(choices=choices(Order.Status.values), widget=PlainSelect, required=False)
     fulfillment = forms.ChoiceField(
@@ -96,7 +100,7 @@ class FilterForm(forms.Form):
     @property
     def in_use(self) -> list[str]:
         """The labels of the filters that are set."""
-        return [str(self.fields[name].label or name.replace("_", " ")) for name in self.fields if self.data.get(name)]
+        return [str(self[name].label) for name in self.fields if self.data.get(name)]
 
     @property
     def is_about_payment(self) -> bool:
@@ -113,6 +117,7 @@ class FilterForm(forms.Form):
         return orders
 
     def condition(self, name: str, value: Any) -> Q | Exists:
+        zone = timezone.get_current_timezone()
         match name:
             case "fulfillment":
                 return fulfillment_is(value)
@@ -121,9 +126,9 @@ class FilterForm(forms.Form):
             case "product":
                 return Exists(OrderItem.objects.filter(order=OuterRef("pk"), product=value))
             case "reported_from" | "paid_from":
-                return Q(**{f"{name.removesuffix('_from')}_at__gte": datetime.combine(value, time.min, UTC)})
+                return Q(**{f"{name.removesuffix('_from')}_at__gte": datetime.combine(value, time.min, zone)})
             case "reported_until" | "paid_until":
-                return Q(**{f"{name.removesuffix('_until')}_at__lte": datetime.combine(value, time.max, UTC)})
+                return Q(**{f"{name.removesuffix('_until')}_at__lte": datetime.combine(value, time.max, zone)})
             case _:
                 return Q(**{name: value})
 

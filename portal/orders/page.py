@@ -16,6 +16,7 @@ from delivery import resending
 from delivery.models import Delivery
 from fulfillment import actions, held_codes, holds
 from fulfillment.models import HeldCode
+from orders.localization import show_money
 from orders.models import ID_PREFIX, ActivationCode, Order, OrderItem, named
 from orders.placing import map_items
 from orders.services import (
@@ -108,14 +109,14 @@ def refund_order(request: HttpRequest, desk: Desk) -> Confirmation:
     form = RefundForm(order, request.POST or None, initial={"amount": left, "left": left})
 
     if order.status != Order.Status.PAID and not form.is_valid():
-        raise RefundRefused(gettext("The order is {status}, not paid.").format(status=order.status))
+        raise RefundRefused(gettext("The order is {status}, not paid.").format(status=gettext(order.status)))
     yield Question(
         title=gettext("Refund order {number}").format(number=order.number),
         text=gettext(
-            "{left} {currency} are left. If you refund everything, the order is deleted, its activation codes"
+            "{left} are left. If you refund everything, the order is deleted, its activation codes"
             " will no longer be sent, and its pool keys go into quarantine. This only records the refund: pay the"
             " money back in the shop."
-        ).format(left=left, currency=order.currency),
+        ).format(left=show_money(left, order.currency)),
         button=gettext("Refund"),
         danger=True,
         form=form,
@@ -124,17 +125,19 @@ def refund_order(request: HttpRequest, desk: Desk) -> Confirmation:
     changed = refund(
         order, amount=data["amount"], reference=data["reference"], actor=desk.actor, expected=data["left"]
     )
-    text = gettext("Recorded a refund of {amount} {currency}.")
+    text = gettext("Recorded a refund of {amount}.")
     if changed.status == Order.Status.DELETED:
-        text = gettext("Recorded a refund of {amount} {currency}. Nothing is left, so the order is deleted.")
-    return text.format(amount=data["amount"], currency=order.currency)
+        text = gettext("Recorded a refund of {amount}. Nothing is left, so the order is deleted.")
+    return text.format(amount=show_money(data["amount"], order.currency))
 
 
 @confirmed
 def reinstate_order(request: HttpRequest, desk: Desk) -> Confirmation:
     if desk.order.status != Order.Status.DELETED:
         raise ReinstateRefused(
-            gettext("The order is {status}. You can only undo a full refund.").format(status=desk.order.status)
+            gettext("The order is {status}. You can only undo a full refund.").format(
+                status=gettext(desk.order.status)
+            )
         )
     yield Question(
         title=gettext("Undo the refund of order {number}?").format(number=desk.order.number),

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+from django.contrib.humanize.templatetags.humanize import intcomma
+from django.utils.formats import date_format
 from django.utils.translation import gettext
 
 from pools.ledger import StockDay
@@ -91,7 +93,7 @@ class StockChart:
 
     @property
     def grid(self) -> list[Label]:
-        return [Label(f"{keys:,}", 0, STOCK_TOP + STOCK_HEIGHT * self._y(keys) / 100 - 4) for keys in self._ticks()]
+        return [Label(intcomma(keys), 0, STOCK_TOP + STOCK_HEIGHT * self._y(keys) / 100 - 4) for keys in self._ticks()]
 
     @property
     def grid_lines(self) -> list[float]:
@@ -105,21 +107,23 @@ class StockChart:
         bottom = ISSUED_TOP + ISSUED_HEIGHT + 18
         labels = [
             Label(
-                gettext("issued per day, up to {most_issued:,}").format(most_issued=self.most_issued),
+                gettext("issued per day, up to {most_issued}").format(most_issued=intcomma(self.most_issued)),
                 0,
                 ISSUED_TOP - 8,
             ),
-            Label(f"{self.days[0].date:%-d %b}", 0, bottom),
+            Label(date_format(self.days[0].date, "MONTH_DAY_FORMAT"), 0, bottom),
         ]
         if self.threshold:
             y = STOCK_TOP + STOCK_HEIGHT * self.threshold_y / 100 - 4
-            labels.append(Label(gettext("threshold {threshold:,}").format(threshold=self.threshold), 100, y, "end"))
+            labels.append(
+                Label(gettext("threshold {threshold}").format(threshold=intcomma(self.threshold)), 100, y, "end")
+            )
         if self.has_forecast:
             end = self.days[-1].date + timedelta(days=self.ahead)
             labels += [
                 Label(gettext("forecast"), self.today, STOCK_TOP - 10),
                 Label(gettext("today"), self.today, bottom, "middle"),
-                Label(f"{end:%-d %b}", 100, bottom, "end"),
+                Label(date_format(end, "MONTH_DAY_FORMAT"), 100, bottom, "end"),
             ]
         else:
             labels.append(Label(gettext("today"), 100, bottom, "end"))
@@ -130,11 +134,20 @@ class StockChart:
         days = self.days
         added, issued = sum(day.added for day in days), sum(day.issued for day in days)
         taken_out = sum(day.taken_out for day in days)
-        rest = gettext(", {taken_out:,} withdrawn or reserved").format(taken_out=taken_out) if taken_out else ""
+        rest = (
+            gettext(", {taken_out} withdrawn or reserved").format(taken_out=intcomma(taken_out)) if taken_out else ""
+        )
         return gettext(
-            "In the last {days} days the stock went from {before:,} to {stock:,}:"
-            " {added:,} keys added, {issued:,} issued{rest}."
-        ).format(days=len(days), before=self.before, stock=days[-1].stock, added=added, issued=issued, rest=rest)
+            "In the last {days} days the stock went from {before} to {stock}:"
+            " {added} keys added, {issued} issued{rest}."
+        ).format(
+            days=len(days),
+            before=intcomma(self.before),
+            stock=intcomma(days[-1].stock),
+            added=intcomma(added),
+            issued=intcomma(issued),
+            rest=rest,
+        )
 
 
 def round_up(number: int) -> int:

@@ -60,14 +60,14 @@ def for_form(options: dict[str, Any]) -> dict[str, Any]:
 
 class ReadingForm(forms.Form):
     encoding = forms.ChoiceField(choices=ENCODINGS.items(), required=False)
-    format = forms.ChoiceField(choices=[("text", "Text"), ("csv", _("Table (CSV)"))], required=False)
+    format = forms.ChoiceField(choices=[("text", _("Text")), ("csv", _("Table (CSV)"))], required=False)
     split = forms.ChoiceField(label=_("Text: split keys by"), choices=SPLITS.items(), required=False)
     separator = forms.CharField(required=False, max_length=100, help_text=_("For example --- or ;"))
     delimiter = forms.ChoiceField(label=_("Table: columns separated by"), choices=DELIMITERS.items(), required=False)
     column = forms.TypedChoiceField(label=_("Table: column with keys"), coerce=int, required=False, empty_value=None)
     header = forms.TypedChoiceField(
         label=_("Table: first row"),
-        choices=[("yes", "Headings"), ("no", _("A key"))],
+        choices=[("yes", _("Headings")), ("no", _("A key"))],
         coerce=lambda value: value == "yes",
         required=False,
         empty_value=None,

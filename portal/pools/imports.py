@@ -1,5 +1,6 @@
 from typing import Any
 
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db.models import Exists, OuterRef, Q
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
@@ -107,9 +108,14 @@ def show(request, key_import: KeyImport, form: ReadingForm | None = None) -> Htt
 
 
 def left_out(preview: dict[str, Any]) -> list[dict[str, Any]]:
-    kinds = ((kind, reason, preview.get(kind) or {}) for kind, reason in KINDS.items())
+    kinds = ((gettext(kind.replace("_", " ")), reason, preview.get(kind) or {}) for kind, reason in KINDS.items())
     return [
-        {"kind": kind.replace("_", " "), "reason": reason, **lines, "more": lines["count"] - len(lines["numbers"])}
+        {
+            "kind": kind,
+            "reason": reason,
+            **lines,
+            "more": lines["count"] - len(lines["numbers"]),
+        }
         for kind, reason, lines in kinds
         if lines.get("count")
     ]
@@ -142,19 +148,19 @@ def undo(request, batch: KeyBatch) -> Confirmation:
     yield Question(
         title=gettext("Undo this import?"),
         text=ngettext(
-            "We remove its {count:,} key from the pool. You can import it again.",
-            "We remove its {count:,} keys from the pool. You can import them again.",
+            "We remove its {count} key from the pool. You can import it again.",
+            "We remove its {count} keys from the pool. You can import them again.",
             batch.key_count,
-        ).format(count=batch.key_count),
+        ).format(count=intcomma(batch.key_count)),
         button=gettext("Undo import"),
         danger=True,
     )
     undo_batch(batch, actor=str(request.user))
     return ngettext(
-        "Import undone. Its {count:,} key was removed from the pool.",
-        "Import undone. Its {count:,} keys were removed from the pool.",
+        "Import undone. Its {count} key was removed from the pool.",
+        "Import undone. Its {count} keys were removed from the pool.",
         batch.key_count,
-    ).format(count=batch.key_count)
+    ).format(count=intcomma(batch.key_count))
 
 
 @for_batch
@@ -164,9 +170,9 @@ def withdraw(request, batch: KeyBatch) -> Confirmation:
     yield Question(
         title=gettext("Withdraw the rest of this batch?"),
         text=gettext(
-            "{left:,} of its {key_count:,} keys are in stock. They will never be issued and can’t be imported"
+            "{left} of its {key_count} keys are in stock. They will never be issued and can’t be imported"
             " into this pool again. You can’t undo this."
-        ).format(left=left, key_count=batch.key_count),
+        ).format(left=intcomma(left), key_count=intcomma(batch.key_count)),
         button=gettext("Withdraw keys"),
         danger=True,
     )

@@ -1,6 +1,7 @@
 from collections import defaultdict
 
 from django.contrib import messages
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db import IntegrityError
 from django.db.models import Prefetch
 from django.http import HttpResponse
@@ -89,8 +90,8 @@ def after_adding(request, product: Product, pool: LicensePool | None, key_import
         messages.success(request, gettext("Product added with the pool “{pool}”.").format(pool=pool))
     elif key_import.batch:
         count = key_import.batch.key_count
-        text = ngettext("Product added with {count:,} key.", "Product added with {count:,} keys.", count)
-        messages.success(request, text.format(count=count))
+        text = ngettext("Product added with {count} key.", "Product added with {count} keys.", count)
+        messages.success(request, text.format(count=intcomma(count)))
     else:
         messages.success(request, gettext("Product added. Check its keys below before they are imported."))
         return redirect(key_import)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db.models import QuerySet
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, render
@@ -59,14 +60,16 @@ def process_all(request, shop: Connection) -> Confirmation:
     events = filter_events(shop, state or Event.State.PARKED, cause)
     count = events.count()
     yield Question(
-        title=ngettext("Process {count:,} event again?", "Process {count:,} events again?", count).format(count=count),
+        title=ngettext("Process {count} event again?", "Process {count} events again?", count).format(
+            count=intcomma(count)
+        ),
         text=gettext("Events that became orders aren’t affected. What still can’t be used is parked again."),
         button=gettext("Process again"),
         section="shops",
     )
     woken = wake(events)
-    return ngettext("{count:,} event is being processed.", "{count:,} events are being processed.", woken).format(
-        count=woken
+    return ngettext("{count} event is being processed.", "{count} events are being processed.", woken).format(
+        count=intcomma(woken)
     )
 
 

@@ -224,7 +224,9 @@ class MappingForm(forms.Form):
 
 
 class FetchForm(forms.Form):
-    since = forms.DateTimeField(widget=MomentInput, help_text=_("In UTC. Orders paid since then, at most a year ago."))
+    since = forms.DateTimeField(
+        widget=MomentInput, help_text=_("In your time zone. Orders paid since then, at most a year ago.")
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

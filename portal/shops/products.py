@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db.models import Count, F, Func, Prefetch, QuerySet
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
@@ -79,11 +80,11 @@ def save(shop: Connection, external_id: str, form: MappingForm) -> str:
     if not count:
         return gettext("Product saved.")
     text = ngettext(
-        "Product saved. {count:,} parked event is being processed.",
-        "Product saved. {count:,} parked events are being processed.",
+        "Product saved. {count} parked event is being processed.",
+        "Product saved. {count} parked events are being processed.",
         count,
     )
-    return text.format(count=count)
+    return text.format(count=intcomma(count))
 
 
 @for_shop

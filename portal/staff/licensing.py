@@ -24,6 +24,7 @@ from licensing.models import (
     VendorLogin,
 )
 from licensing.models.catalog import Terms
+from portal.staff.labels import Labeled
 from portal.staff.large_tables import LargeTable
 from portal.staff.merchants import FinalRevocation, NoAddOrDelete, ReadOnly
 from vault.fingerprints import fingerprint
@@ -104,10 +105,13 @@ class LicenseAdmin(LargeTable, Catalogue):
     readonly_fields = [*COMMON_READONLY, "licensee", "template", "used_quantity"]
 
 
-class HistoryInline(admin.TabularInline):
+class HistoryInline(Labeled, admin.TabularInline):
     extra = 0
     max_num = 0
     can_delete = False
+
+    def has_add_permission(self, request, obj=None):
+        return False
 
 
 class FailureInline(HistoryInline):
@@ -149,7 +153,7 @@ class LicenseeAdmin(FoundByNumber):
             setters[name](obj, getattr(obj, name), actor=actor)
 
 
-class JoinInline(admin.TabularInline):
+class JoinInline(Labeled, admin.TabularInline):
     model = LicenseTransactionJoin
     fields = ["number", "license"]
     extra = 0

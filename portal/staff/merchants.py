@@ -17,6 +17,7 @@ from merchants.models import ApiKey, CheckoutPage, Invitation, Member, Merchant,
 from merchants.onboarding import create_merchant
 from merchants.team import TeamError, renew
 from notices.api_keys import ApiKeyRevoked, create_api_key, notify_owners
+from portal.staff.labels import Labeled
 from portal.team.invitations import send
 from work.refusals import Refused
 
@@ -30,10 +31,20 @@ class MerchantFilter(admin.RelatedFieldListFilter):
         return bool(self.lookup_val) or super().has_output()
 
 
-class Lean:
+class Lean(Labeled):
     """Omits the scripts for slugs: they are a third of a page's size, and no page uses them."""
 
     view_on_site: Any = False  # staff aren't members of any merchant
+
+    def get_fieldsets(self, request, obj=None):
+        """On the page that adds a row, leave out what it doesn't have yet."""
+        sections = super().get_fieldsets(request, obj)  # type: ignore[misc]
+        missing = set() if obj else set(self.get_readonly_fields(request, obj))  # type: ignore[attr-defined]
+        left = [
+            (title, options | {"fields": [name for name in options["fields"] if name not in missing]})
+            for title, options in sections
+        ]
+        return [(title, options) for title, options in left if options["fields"]]
 
     LOOKUPS = ("", "exact", "isnull", "in", "gte", "lt", "id__exact", "id__in")  # used by Django's list filters
 
@@ -125,6 +136,8 @@ class FinalRevocation:
 class GroupAdmin(Lean, DjangoGroupAdmin):
     """Only superusers can change groups, because staff could give themselves any permission."""
 
+    filter_horizontal = ()
+
     def has_add_permission(self, request, obj=None):
         return request.user.is_superuser
 
@@ -137,6 +150,8 @@ class UserAdmin(Lean, DjangoUserAdmin):
 
     RIGHTS = ["is_staff", "is_superuser", "groups", "user_permissions"]
 
+    filter_horizontal = ()
+
     ordering = ["email"]
     list_display = ["email", "first_name", "last_name", "is_staff", "is_active"]
     search_fields = ["email", "first_name", "last_name"]
@@ -144,9 +159,9 @@ class UserAdmin(Lean, DjangoUserAdmin):
     actions = ["remove_second_factors"]
     fieldsets = [
         (None, {"fields": ["email", "password", "second_factors"]}),
-        ("Person", {"fields": ["first_name", "last_name"]}),
-        ("Permissions", {"fields": ["is_active", *RIGHTS]}),
-        ("Dates", {"fields": ["last_login", "date_joined"]}),
+        (_("Person"), {"fields": ["first_name", "last_name"]}),
+        (_("Permissions"), {"fields": ["is_active", *RIGHTS]}),
+        (_("Dates"), {"fields": ["last_login", "date_joined"]}),
     ]
     add_fieldsets = [(None, {"fields": ["email", "usable_password", "password1", "password2"]})]
 
@@ -184,14 +199,14 @@ class UserAdmin(Lean, DjangoUserAdmin):
             )
 
 
-class MemberInline(admin.TabularInline):
+class MemberInline(Labeled, admin.TabularInline):
     model = Member
     autocomplete_fields = ["user"]
     extra = 0
     view_on_site = False
 
 
-class CheckoutPageInline(admin.TabularInline):
+class CheckoutPageInline(Labeled, admin.TabularInline):
     model = CheckoutPage
     extra = 0
     view_on_site = False

@@ -42,7 +42,7 @@ class CustomerDataForm(forms.Form):
 
 
 class AttentionFilter(admin.SimpleListFilter):
-    title = "attention"
+    title = _("attention")
     parameter_name = "attention"
 
     def lookups(self, request, model_admin):
@@ -184,7 +184,8 @@ class OrderAdmin(LargeTable, NoAddOrDelete, admin.ModelAdmin):
         key = LicenseKey.objects.with_text(text).first()
         if key and request.user.has_perm("pools.view_licensekey"):
             messages.info(
-                request, gettext("This license key isn’t in any order. It is {status}.").format(status=key.status)
+                request,
+                gettext("This license key isn’t in any order. It is {status}.").format(status=gettext(key.status)),
             )
             return redirect("admin:pools_licensekey_change", key.pk)
         if kind:

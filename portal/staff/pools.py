@@ -1,4 +1,5 @@
 from django.contrib import admin, messages
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.core.exceptions import PermissionDenied
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path, reverse
@@ -24,11 +25,11 @@ def describe_import(key_import: KeyImport) -> str:
         "already_in_other_pools": gettext("already in other pools"),
     }
     counts = {text: key_import.preview[kind]["count"] for kind, text in kinds.items()}
-    skipped = ", ".join(f"{count:,} {text}" for text, count in counts.items() if count)
+    skipped = ", ".join(f"{intcomma(count)} {text}" for text, count in counts.items() if count)
     count = key_import.preview["new"]
     added = ngettext(
-        "Added {count:,} key to the pool “{pool}”.", "Added {count:,} keys to the pool “{pool}”.", count
-    ).format(count=count, pool=key_import.pool)
+        "Added {count} key to the pool “{pool}”.", "Added {count} keys to the pool “{pool}”.", count
+    ).format(count=intcomma(count), pool=key_import.pool)
     return gettext("{added} Skipped: {skipped}.").format(added=added, skipped=skipped) if skipped else added
 
 
@@ -55,7 +56,7 @@ class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
 
     @admin.display(description=_("available"))
     def stock(self, pool):
-        return f"{pool.keys.available().filter(position__gte=pool.head_hint).count():,}"
+        return intcomma(pool.keys.available().filter(position__gte=pool.head_hint).count())
 
     @admin.display(description=_("add keys"))
     def add_keys_link(self, pool):

@@ -1,6 +1,7 @@
 """Connections to shops and their events in the admin. Secrets, URLs and what shops reported aren't shown there."""
 
 from django.contrib import admin, messages
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
@@ -61,5 +62,5 @@ class EventAdmin(LargeTable, NoAddOrDelete, admin.ModelAdmin):
     @admin.action(description=_("Process again"), permissions=["change"])
     def process_again(self, request, queryset):
         count = wake(Event.objects.filter(pk__in=queryset.values("pk")))
-        text = ngettext("{count:,} event is being processed.", "{count:,} events are being processed.", count)
-        self.message_user(request, text.format(count=count), messages.SUCCESS)
+        text = ngettext("{count} event is being processed.", "{count} events are being processed.", count)
+        self.message_user(request, text.format(count=intcomma(count)), messages.SUCCESS)

@@ -18,7 +18,7 @@ from version import version
 class SupportSite(admin.AdminSite):
     site_header = _("Keywell support")
     site_title = "Keywell"
-    index_title = "Support"
+    index_title = _("Support")
     site_url = None
 
     def each_context(self, request):

@@ -2,21 +2,23 @@ import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
+from typing import Any
 
+from babel.dates import TIMEDELTA_UNITS, format_timedelta
 from babel.lists import format_list
 from django import template
 from django.template.loader import get_template
 from django.utils import timezone
-from django.utils.formats import number_format
+from django.utils.formats import date_format, number_format
 from django.utils.html import conditional_escape, format_html
 from django.utils.safestring import SafeString, mark_safe
-from django.utils.translation import get_language, gettext, ngettext_lazy
+from django.utils.translation import get_language, gettext
 
 from licensing.envelope import format_value
-from orders.localization import get_locale
-from orders.money import in_currency
+from orders.localization import get_locale, show_money
 from work.request_ids import current_request_id
+from work.stored_texts import show_stored
 
 register = template.Library()
 
@@ -91,62 +93,34 @@ def when(moment: datetime | None) -> SafeString:
 @register.simple_tag
 def at(moment: datetime | None) -> SafeString:
     """Date and time, with seconds and time zone as a tooltip."""
-    return _time(moment, f"{timezone.localtime(moment):%-d %b %Y, %H:%M}") if moment else mark_safe("")
+    return _time(moment, date_format(timezone.localtime(moment), "DATETIME_FORMAT")) if moment else mark_safe("")
 
 
 @register.simple_tag
 def clock(moment: datetime) -> SafeString:
     """The time of day with milliseconds. The date is a tooltip."""
-    return _time(moment, f"{timezone.localtime(moment):%H:%M:%S}.{moment.microsecond // 1000:03}")
+    return _time(moment, f"{date_format(timezone.localtime(moment), 'H:i:s')}.{moment.microsecond // 1000:03}")
 
 
 def _time(moment: datetime, text: str) -> SafeString:
-    exact = f"{timezone.localtime(moment):%-d %b %Y, %H:%M:%S %Z}"
+    exact = date_format(timezone.localtime(moment), "EXACT_FORMAT")
     return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(), exact, text)
-
-
-# Seconds, longest unit first, and the texts for a moment in the past and in the future.
-UNITS = [
-    (
-        31_557_600,
-        ngettext_lazy("%(count)d year ago", "%(count)d years ago", "count"),
-        ngettext_lazy("in %(count)d year", "in %(count)d years", "count"),
-    ),
-    (
-        2_629_800,
-        ngettext_lazy("%(count)d month ago", "%(count)d months ago", "count"),
-        ngettext_lazy("in %(count)d month", "in %(count)d months", "count"),
-    ),
-    (
-        604_800,
-        ngettext_lazy("%(count)d week ago", "%(count)d weeks ago", "count"),
-        ngettext_lazy("in %(count)d week", "in %(count)d weeks", "count"),
-    ),
-    (
-        86_400,
-        ngettext_lazy("%(count)d day ago", "%(count)d days ago", "count"),
-        ngettext_lazy("in %(count)d day", "in %(count)d days", "count"),
-    ),
-    (
-        3600,
-        ngettext_lazy("%(count)d hour ago", "%(count)d hours ago", "count"),
-        ngettext_lazy("in %(count)d hour", "in %(count)d hours", "count"),
-    ),
-    (
-        60,
-        ngettext_lazy("%(count)d minute ago", "%(count)d minutes ago", "count"),
-        ngettext_lazy("in %(count)d minute", "in %(count)d minutes", "count"),
-    ),
-]
 
 
 def format_distance(distance: timedelta) -> str:
     """Format a distance from now in its largest unit, such as “in 5 days”."""
     is_past, seconds = distance < timedelta(0), abs(distance.total_seconds())
-    for length, ago, ahead in UNITS:
+    for unit, length in TIMEDELTA_UNITS[:-1]:
         if seconds >= length:
-            return (ago if is_past else ahead) % {"count": int(seconds // length)}
+            return _format_distance(unit, int(seconds // length) * (-length if is_past else length), get_language())
     return gettext("just now") if is_past else gettext("in a moment")
+
+
+@lru_cache(1000)
+def _format_distance(unit: Any, seconds: int, language: str) -> str:
+    whole = timedelta(seconds=seconds)
+    # The threshold keeps Babel from choosing a larger unit.
+    return str(format_timedelta(whole, unit, threshold=1000, add_direction=True, locale=get_locale(language)))
 
 
 # The icon of each kind of event in a history.
@@ -200,7 +174,10 @@ def wire_format(value) -> str:
 
 @register.filter
 def money(amount, currency: str) -> str:
-    return f"{currency} {in_currency(amount, currency):,}".strip()
+    return show_money(amount, currency)
+
+
+register.filter("stored", show_stored)
 
 
 @register.filter

@@ -376,6 +376,8 @@ GET  accounts/password/reset/                               200       200      2
 GET  accounts/password/reset/done/                          200       200      200     200     200   200      200
 GET  accounts/password/reset/key/done/                      200       200      200     200     200   200      200
 GET  accounts/password/reset/key/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/$ 200 200 200 200 200 200 200
+GET  accounts/language/                                     login     login    200     200     200   200      200
+POST accounts/language/                                     login     login    302     302     302   302      302
 GET  accounts/2fa/                                          login     login    200     200     200   200      200
 GET  accounts/2fa/authenticate/                             login     login    302     302     302   302      302
 GET  accounts/2fa/reauthenticate/                           login     login    302     302     302   302      302
@@ -437,6 +439,7 @@ PACKAGE = {"name": "Spare", "product_number": "P-1", "start_date": "none", "temp
 
 # Valid form data for the routes that need it.
 FORMS = {
+    "accounts/language/": {"language": "en", "time_zone": "Europe/Berlin"},
     "orders/": {"search": "A0012345678"},
     "orders/<reference:number>/address/": {"email": "ada@byron.example"},
     "orders/<reference:number>/refund/": {"amount": "1.00", "left": "119.96"},

@@ -60,7 +60,7 @@ TEMPLATES = [
 # settings and logs.
 ENGLISH = re.compile(
     r"^(api|benchmarks|demo|docs|examples|faults|runtime|vault|work)/|^[^/]+$|/(tests|migrations|management)/"
-    r"|^licensing/(?!models/)|^portal/(celery|middleware|settings|urls|wsgi)\.py|^delivery/(providers|sns)\.py|^fulfillment/payments\.py|^shops/inbox\.py"
+    r"|^licensing/(?!models/)|^portal/(formats/.*|(celery|middleware|settings|urls|wsgi)\.py)|^delivery/(providers|sns)\.py|^fulfillment/payments\.py|^shops/inbox\.py"
 )
 # Functions whose texts users don't see: names of locks, seeds of digests, SQL, patterns, errors of programmers.
 INTERNAL = re.compile(

@@ -10,6 +10,7 @@ from fulfillment.models import Fulfillment
 from fulfillment.sources.web_service.models import RequestParameter, WebService
 from fulfillment.sources.web_service.parameters import CATALOG, add_defaults
 from outbound.breaker import probe_now
+from portal.staff.labels import Labeled
 from portal.staff.merchants import Owned, OwnedForm
 from portal.web_services.forms import SECTIONS, WebServiceForm
 
@@ -21,7 +22,10 @@ class AdminsWebServiceForm(OwnedForm, WebServiceForm):
 
 class RequestParameterForm(forms.ModelForm):
     parameter = forms.ChoiceField(
-        choices=[("", "---------"), *((name, f"{name}: {entry.description}") for name, entry in CATALOG.items())]
+        choices=lambda: [
+            ("", "---------"),
+            *((name, f"{name}: {entry.description}") for name, entry in CATALOG.items()),
+        ]
     )
 
     class Meta:
@@ -56,7 +60,7 @@ class RequestParameterFormSet(forms.BaseInlineFormSet):
         return super().save_existing_objects(commit)
 
 
-class RequestParameterInline(admin.TabularInline):
+class RequestParameterInline(Labeled, admin.TabularInline):
     """Parameters from the catalog, including those that only support staff can add, but not constants."""
 
     model = RequestParameter
@@ -79,8 +83,9 @@ class WebServiceAdmin(Owned):
     inlines = [RequestParameterInline]
 
     def get_fieldsets(self, request, obj=None):
-        sections = [(title, {"fields": names}) for title, names in SECTIONS.items()]
-        return [(None, {"fields": ["merchant"]}), *sections, ("Status", {"fields": self.readonly_fields})]
+        sections = [(gettext(title), {"fields": names}) for title, names in SECTIONS.items()]
+        status = [(gettext("Status"), {"fields": self.readonly_fields})] if obj else []
+        return [(None, {"fields": ["merchant"]}), *sections, *status]
 
     def save_model(self, request, obj, form, change):
         if change:

@@ -7,7 +7,7 @@ from typing import Any
 
 import re2
 from django import forms
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 
 from fulfillment.sources.web_service.answers import PathError, check_path
@@ -27,12 +27,12 @@ LOGIN_FIELDS = {
     WebService.Login.BEARER: ["password"],
 }
 SECTIONS = {
-    "Request": ["name", "url", "format", "request_per", "timeout"],
-    "Authentication": ["login", "username", "password"],
-    "Answer": [
+    gettext_noop("Request"): ["name", "url", "format", "request_per", "timeout"],
+    gettext_noop("Authentication"): ["login", "username", "password"],
+    gettext_noop("Answer"): [
         *("sends_itself", "answer", "path", "holds_list", "temporary_pattern", "holds_unlike", "same_code_allowed"),
     ],
-    "Products": ["for_all_products"],
+    gettext_noop("Products"): ["for_all_products"],
 }
 # Values for fields that don't apply to a service that sends the codes itself.
 NO_CODE_VALUES = {"answer": WebService.Answer.BODY, "path": "", "holds_list": False, "same_code_allowed": False}
@@ -59,7 +59,7 @@ class WebServiceForm(forms.ModelForm):
         labels = {
             "format": _("Request format"),
             "timeout": _("Time limit in seconds"),
-            "login": "Method",
+            "login": _("Method"),
             "holds_list": _("Answers contain several codes"),
             "temporary_pattern": _("Temporary error pattern"),
             "holds_unlike": _("Hold codes that look different from earlier ones"),
@@ -108,7 +108,7 @@ class WebServiceForm(forms.ModelForm):
 
     def sections(self) -> Iterator[tuple[str, list[forms.BoundField]]]:
         for title, names in SECTIONS.items():
-            yield title, [self[name] for name in names]
+            yield gettext(title), [self[name] for name in names]
 
     def clean_url(self) -> str:
         url = self.cleaned_data["url"]

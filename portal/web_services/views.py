@@ -4,6 +4,7 @@ from math import ceil
 from typing import Any
 
 from django.contrib import messages
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db.models import Exists, OuterRef, Prefetch, Q
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -205,17 +206,17 @@ def retry_failed(request, service: WebService) -> Confirmation:
     yield Question(
         title=gettext("Retry all failed?"),
         text=gettext(
-            "We’ll request codes from “{service}” again for the failed items of paid orders ({failed:,}). Each request"
+            "We’ll request codes from “{service}” again for the failed items of paid orders ({failed}). Each request"
             " repeats its Idempotency-Key, so your service won’t issue a second license."
-        ).format(service=service, failed=failed),
+        ).format(service=service, failed=intcomma(failed)),
         button=gettext("Retry all"),
     )
     count = actions.retry_failed(service, actor=str(request.user))
     return ngettext(
-        "{count:,} item will be retried, oldest payment first.",
-        "{count:,} items will be retried, oldest payment first.",
+        "{count} item will be retried, oldest payment first.",
+        "{count} items will be retried, oldest payment first.",
         count,
-    ).format(count=count)
+    ).format(count=intcomma(count))
 
 
 @for_service
@@ -233,7 +234,9 @@ def send_again(request, service: WebService, request_pk: int) -> Confirmation:
     )
     if item.fulfillment.status != Fulfillment.Status.FAILED:
         raise RetryRefused(
-            gettext("Can’t send again: the item is {status}, not failed.").format(status=item.fulfillment.status)
+            gettext("Can’t send again: the item is {status}, not failed.").format(
+                status=gettext(item.fulfillment.status)
+            )
         )
     actions.retry(item, actor=str(request.user))
     return gettext("Order {number} will be retried within seconds.").format(number=item.order.number)

@@ -10,7 +10,7 @@ MAX_ENDPOINTS = 20
 
 class EndpointForm(forms.ModelForm):
     events = forms.MultipleChoiceField(
-        choices=[(event.value, f"{event.value}: {event.label}") for event in WebhookEvent],
+        choices=lambda: [(event.value, f"{event.value}: {event.label}") for event in WebhookEvent],
         widget=forms.CheckboxSelectMultiple,
     )
 

@@ -1,30 +1,39 @@
-"""Whatever customers read, they read in their language."""
+"""Customers read everything in their language, and so do members of a language that is offered."""
 
 import re
 from string import Formatter
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 
-from runtime.translations import LANGUAGES, catalog_of, texts_of
+from runtime.translations import MEMBERS, catalogs, missing_from, texts_of
 
 
 def test_the_files_are_in_step_with_the_sources():
     call_command("translations", check=True)
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_every_message_is_translated_with_all_that_is_filled_in(language):
+def test_every_message_for_customers_is_translated():
+    assert [folder for folder, catalog in catalogs() if missing_from(catalog) and MEMBERS not in folder.parents] == []
+
+
+def test_translations_have_all_that_is_filled_in():
     wrong = []
-    for message in catalog_of(language):
-        if not message.id:
-            continue
-        source = message.id if isinstance(message.id, str) else message.id[-1]
-        texts = texts_of(message)
-        if message.fuzzy or not all(texts) or any(filled_in(text) != filled_in(source) for text in texts):
-            wrong.append(message.id)
+    for folder, catalog in catalogs():
+        for message in catalog:
+            ids = [message.id] if isinstance(message.id, str) else message.id
+            expected = [filled_in(text) for text in ids]
+            if ids[0] and any(text and filled_in(text) not in expected for text in texts_of(message)):
+                wrong.append((folder.parent.name, message.id))
 
     assert wrong == []
+
+
+def test_a_language_for_members_must_be_complete(settings):
+    settings.MEMBER_LANGUAGES = ["en", "fr"]
+
+    with pytest.raises(CommandError, match="locale/members/fr"):
+        call_command("translations", check=True)
 
 
 def filled_in(text):

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.utils.translation import gettext
 
 from fulfillment.sources.netlicensing.models import LicensingAccount
@@ -134,7 +135,9 @@ class NetLicensingClient:
             yield from (properties for found, properties in reading.items if found == _type(kind))
             if not reading.has_next:
                 return
-        raise NetLicensingError(gettext("The list has more than {max_pages:,} pages.").format(max_pages=MAX_PAGES))
+        raise NetLicensingError(
+            gettext("The list has more than {max_pages} pages.").format(max_pages=intcomma(MAX_PAGES))
+        )
 
     def _ask(
         self, method: str, path: str, values: dict[str, str] | None = None, query: dict[str, str] | None = None

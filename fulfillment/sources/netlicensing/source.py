@@ -1,6 +1,7 @@
 from collections.abc import Iterator
 from time import monotonic
 
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db import transaction
 from django.db.models import OuterRef, Subquery
 from django.utils.translation import gettext, gettext_noop
@@ -117,7 +118,7 @@ class NetLicensingSource(Source):
         # Serializes with refunds, which deactivate all planned licenses. After a refund none is added.
         order = Order.objects.select_for_update(no_key=True).get(pk=item.order_id)
         if order.status != Order.Status.PAID:
-            raise SourceError(gettext("The order is {status}.").format(status=order.status), permanent=True)
+            raise SourceError(gettext("The order is {status}.").format(status=gettext(order.status)), permanent=True)
         planned = item.issued_licenses.filter(unit=unit, account=self.account, is_planned=True)
         if plan := list(planned):
             return plan
@@ -140,8 +141,8 @@ class NetLicensingSource(Source):
             )
         if sum(template.quantity for template in templates) * times > MAX_LICENSES:
             raise SourceError(
-                gettext("One licensee would get more than {max_licenses:,} licenses.").format(
-                    max_licenses=MAX_LICENSES
+                gettext("One licensee would get more than {max_licenses} licenses.").format(
+                    max_licenses=intcomma(MAX_LICENSES)
                 ),
                 permanent=True,
             )

@@ -11,6 +11,7 @@ from xml.etree.ElementTree import ParseError
 import re2
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.utils.translation import gettext
 
 from fulfillment.sources.web_service.models import WebService
@@ -63,8 +64,8 @@ def read_codes(service: WebService, answer: Answer) -> list[str]:
     for code in codes:
         if len(code) > MAX_CODE_LENGTH:
             raise NoCode(
-                gettext("The code has {code:,} characters. The limit is {max_code_length:,}.").format(
-                    code=len(code), max_code_length=MAX_CODE_LENGTH
+                gettext("The code has {code} characters. The limit is {max_code_length}.").format(
+                    code=intcomma(len(code)), max_code_length=intcomma(MAX_CODE_LENGTH)
                 )
             )
         if not all(character.isprintable() or character in "\t\n\r" for character in code):

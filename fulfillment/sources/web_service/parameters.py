@@ -66,7 +66,7 @@ def without_weeks(period: str) -> str:
 def _additional(name: str, *, support_only: bool = False) -> Parameter:
     return Parameter(
         name,
-        gettext("additional parameter of the order; empty once purged"),
+        _("additional parameter of the order; empty once purged"),
         "spring-mail",
         lambda subject: subject.item.order.additional_parameters.get(name, ""),
         support_only=support_only,

@@ -204,7 +204,7 @@ def test_a_full_refund_deletes_the_order(desk, order):
     assert order.status == "deleted"
     page = text(response)
     assert "Nothing is left, so the order is deleted" in page
-    assert f"59.98 EUR refunded, by {desk.who}" in page
+    assert f"EUR 59.98 refunded, by {desk.who}" in page
     assert desk.get(desk.url("refund/")).status_code == 409
 
 
@@ -222,7 +222,7 @@ def test_a_second_click_refunds_nothing(desk, order):
 
     response = desk.post(desk.url("refund/"), form)
 
-    assert response.status_code == 409 and "49.98 EUR are left. Check the amount again." in text(response)
+    assert response.status_code == 409 and "EUR 49.98 are left. Check the amount again." in text(response)
     assert Refund.objects.count() == 1
 
 
@@ -237,7 +237,7 @@ def test_an_invalid_amount_shows_an_error_at_its_field(desk, order, amount):
 def test_it_refuses_to_refund_more_than_is_left(desk, order):
     response = desk.post(desk.url("refund/"), {"amount": "60.00", "left": "59.98"})
 
-    assert response.status_code == 409 and "Only 59.98 EUR are left" in text(response)
+    assert response.status_code == 409 and "Only EUR 59.98 are left" in text(response)
 
 
 def test_a_failed_item_can_be_retried(desk, order, work):

@@ -1,0 +1,6 @@
+DATE_FORMAT = "j M Y"
+MONTH_DAY_FORMAT = "j M"
+TIME_FORMAT = "H:i"
+DATETIME_FORMAT = "j M Y, H:i"
+EXACT_FORMAT = "j M Y, H:i:s T"
+ZONED_FORMAT = "j M Y, H:i T"

@@ -1,0 +1,6 @@
+DATE_FORMAT = "j E Y"
+MONTH_DAY_FORMAT = "j E"
+TIME_FORMAT = "H:i"
+DATETIME_FORMAT = "j E Y, H:i"
+EXACT_FORMAT = "j E Y, H:i:s T"
+ZONED_FORMAT = "j E Y, H:i T"

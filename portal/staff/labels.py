@@ -1,0 +1,38 @@
+"""Names for the admin's fields that Django shows without a label: in tables, and as pairs of date and time."""
+
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext
+
+
+class Labeled:
+    """A ModelAdmin or an inline whose fields all have a name."""
+
+    def get_form(self, request, obj=None, change=False, **kwargs):
+        form = super().get_form(request, obj, change, **kwargs)  # type: ignore[misc]
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            form.__init__(self, *args, **kwargs)
+            label_fields(self)
+
+        return type(form.__name__, (form,), {"__init__": __init__, "__module__": form.__module__})
+
+    def get_formset(self, request, obj=None, **kwargs):
+        formset = super().get_formset(request, obj, **kwargs)  # type: ignore[misc]
+
+        def add_fields(self, form: Any, index: int) -> None:
+            formset.add_fields(self, form, index)
+            label_fields(form)
+
+        return type(formset.__name__, (formset,), {"add_fields": add_fields})
+
+
+def label_fields(form: Any) -> None:
+    for name, field in form.fields.items():
+        widget, label = getattr(field.widget, "widget", field.widget), str(field.label or name)
+        if isinstance(widget, forms.SplitDateTimeWidget):
+            for part, unit in zip(widget.widgets, (gettext("date"), gettext("time")), strict=True):
+                part.attrs["aria-label"] = f"{label}, {unit}"
+        elif not widget.is_hidden:
+            widget.attrs.setdefault("aria-label", label)

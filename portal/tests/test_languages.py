@@ -1,0 +1,96 @@
+"""In a pseudo-language whose texts are 40 percent longer, no label is left in English and no page is too wide."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from django.urls import reverse
+
+from merchants.models import User
+from portal.tests.browsing import check
+from portal.tests.test_every_page import admin_urls, enter, mailbox, order, page_urls, staff, stock_urls  # noqa: F401
+from portal.tests.translating import install_pseudo
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+# Customers' pages have a language of their own, and upload links are in English.
+OTHERS = ("/o/", "/lost/", "/upload")
+LABELS = {"h1", "h2", "h3", "th", "dt", "label", "legend", "button", "summary", "caption", "option"}
+# A coordinate with the decimal comma of a language.
+COMMA = re.compile(r'<(?:rect|line|text|svg)[^>]* (?:[xy][12]?|width|height)="\d+,')
+UNREAD = {"script", "style", "code", "pre", "svg"}
+WORDS = re.compile(r"(?=.*[aeiou])[A-Za-z][a-z]+([ ,:;()]+[A-Za-z]*)*:?")
+# Names and data of the test's rows, and names in protocols.
+NAMES = re.compile(
+    r"Program|Never filled|Outsider|Northlight|Photo Pro|Everything$|Vendor$|Soon$|Expired$|Revoked$|main$|long|Stripe"
+    r"|Deutsch|English|curl|Authorization|Date$|From$|Company|Country|Currency|Email$|Language$|Order:|Quantity\b"
+    r"|Subject$"
+    r"|\w+ long|Eur$|Shop|Max$|Unit$|Item$|Order$|To$|hex|Python|com$|example$"
+)
+
+
+class LabelCollector(HTMLParser):
+    """Collects the texts in elements that label others."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.labels = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        while self.open and self.open.pop() != tag:
+            pass
+
+    def handle_data(self, data):
+        if LABELS & set(self.open) and not UNREAD & set(self.open):
+            self.labels.append(" ".join(data.split()))
+
+
+@pytest.fixture(autouse=True)
+def pseudo(settings, tmp_path, db):
+    install_pseudo(settings, tmp_path / "pseudo")
+
+
+def untranslated(page):
+    collector = LabelCollector()
+    collector.feed(page)
+    assert not COMMA.search(page)
+    return {label for label in collector.labels if WORDS.fullmatch(label) and not NAMES.match(label)}
+
+
+def test_it_detects_a_label_in_english():
+    assert untranslated("<th>Paid <code>x-y</code></th><p>Ada</p><th>Páaíid</th><option>Program 7</option>") == {
+        "Paid"
+    }
+
+
+def test_no_label_is_left_in_english(client, order, merchant, staff):  # noqa: F811
+    User.objects.update(language="de")
+    found: dict[str, str] = {}
+    client.force_login(merchant.members.get(role="owner").user)
+    for address in page_urls(order):
+        if not address.startswith(OTHERS):
+            found |= dict.fromkeys(untranslated(client.get(address).text), address)
+    client.force_login(staff)
+    for address in admin_urls(order):
+        found |= dict.fromkeys(untranslated(client.get(address).text), address)
+
+    assert found == {}
+
+
+def test_long_texts_fit_the_phone(chrome, live_server, client, order, merchant):  # noqa: F811
+    User.objects.update(language="de")
+    chrome.delete_all_cookies()
+    chrome.set_window_size(390, 900)
+    enter(chrome, live_server, client, merchant.members.get(role="owner").user)
+    for address in [*main_urls(), *stock_urls(order)]:
+        chrome.get(f"{live_server}{address}")
+        assert chrome.execute_script("return document.documentElement.lang") == "de"
+        check(chrome, ["label"])  # the width
+
+
+def main_urls():
+    names = ("orders", "attention", "shops", "webhooks", "emails", "licensing", "web-services", "team", "api-keys")
+    return [*map(reverse, names), reverse("order", args=["A1"]), reverse("language-and-time"), reverse("test-order")]

@@ -37,6 +37,7 @@ BODY = gettext_noop(
 )
 INSTRUCTIONS = "{INSTRUCTIONS}"
 MAX_MISSING_ITEMS = 20  # per e-mail
+MAX_RANGES = 20  # of an item's licenses
 MAX_COMPILED = 2000  # texts of templates, of which each process keeps what it has parsed
 Paragraphs = tuple[str, ...]
 
@@ -50,6 +51,7 @@ class EmailItem:
     parent_codes: list[str] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)  # hints of the codes that new codes replace
     sources: frozenset[str] = frozenset()  # of the codes
+    units: list[int] = field(default_factory=list)  # of the codes
 
     @classmethod
     def build(cls, item: OrderItem, codes: list[ActivationCode], parent_codes: list[ActivationCode]) -> "EmailItem":
@@ -57,7 +59,7 @@ class EmailItem:
         replaced = [code.replaces.hint for code in codes if hasattr(code, "replaces")]
         sources = frozenset(code.source for code in codes)
         texts, parent_texts = ([code.code for code in group] for group in (codes, parent_codes))
-        return cls(item, texts, parent_texts, replaced, sources)
+        return cls(item, texts, parent_texts, replaced, sources, [code.unit for code in codes])
 
     @cached_property
     def values(self) -> dict[str, str]:
@@ -207,7 +209,10 @@ def _parts(content: EmailContent, texts: Texts) -> Iterator["EmailPart"]:
         before, of_item, after = split_body(body or _(BODY))
         yield from _fill(before, groups[body][0])
         for email_item in groups[body]:
-            yield from _fill(of_item if INSTRUCTIONS in body else (*of_item, INSTRUCTIONS), email_item)
+            yield from _fill(of_item, email_item)
+            yield from _unit_parts(email_item)
+            if INSTRUCTIONS not in body:
+                yield from _fill([INSTRUCTIONS], email_item)
             yield from _replacement_parts(email_item)
         if body == bodies[-1]:
             yield from _still_to_come_parts(content.still_to_come)
@@ -243,6 +248,25 @@ def _without_link(paragraph: str) -> str:
         return ""
     lines = paragraph.split("\n")
     return "\n".join(line for line in lines if "{ORDER_URL}" not in line or "{KEY}" in line)
+
+
+def _unit_parts(email_item: EmailItem) -> Iterator["EmailPart"]:
+    """Say which licenses of the item these are, unless they are all of them."""
+    units, total = email_item.units, email_item.item.units
+    if not 0 < len(units) < total:
+        return
+    # Not a plural form: Russian uses the singular's for 21 as well.
+    text = _("This is license %(units)s of %(total)d.")
+    if len(units) > 1:
+        text = _("These are licenses %(units)s of %(total)d.")
+    yield EmailPart("{UNITS}", {"UNITS": text % {"units": format_units(units), "total": total}}, [])
+
+
+def format_units(units: list[int]) -> str:
+    """Format ascending numbers with their ranges: “1–3, 7”. After MAX_RANGES, the rest is left out."""
+    runs = [[number for _, number in run] for _, run in groupby(enumerate(units), key=lambda pair: pair[1] - pair[0])]
+    shown = [f"{run[0]}–{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs]
+    return ", ".join(shown if len(shown) <= MAX_RANGES else [*shown[:MAX_RANGES], "…"])
 
 
 def _replacement_parts(email_item: EmailItem) -> Iterator["EmailPart"]:

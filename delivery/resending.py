@@ -10,6 +10,7 @@ from django.utils.translation import gettext
 
 from delivery.models import DeliveredCode, Delivery
 from orders.models import ActivationCode, Order, OrderItem
+from orders.services import correct_email
 from outbound.mail import make_message_id
 from work.refusals import Refused
 
@@ -52,14 +53,35 @@ def why_not_resend(order: Order, *, saved: bool) -> str:
 
 @transaction.atomic
 def resend(item: OrderItem, code: ActivationCode | None = None, *, actor: str) -> tuple[Delivery, bool]:
-    """Resend one code of the item, or all, to the customer's current address.
+    """Resend one code of the item, or all in one e-mail, to the customer's current address.
 
     Return the delivery and whether it is new: repeating this at once returns the same one. Raises ResendRefused with
     the reason.
     """
+    order = item.order = _lock(item.order_id)
+    return _resend(order, [code] if code else list(item.activation_codes.defer("code")), actor=actor)
+
+
+@transaction.atomic
+def resend_all(order: Order, *, actor: str) -> tuple[Delivery, bool]:
+    """Resend all codes of an order in one e-mail, like `resend`."""
+    order = _lock(order.pk)
+    return _resend(order, list(order.codes().defer("code")), actor=actor)
+
+
+@transaction.atomic
+def correct_and_resend(order: Order, email: str, *, actor: str) -> tuple[Delivery, bool]:
+    """Correct the customer's address and resend all codes to it. If they can't be resent, the address stays."""
+    correct_email(order, email, actor=actor)
+    return resend_all(order, actor=actor)
+
+
+def _lock(order: int) -> Order:
     # Serializes the second click with the first, and both with a refund.
-    order = item.order = Order.objects.select_for_update(no_key=True).get(pk=item.order_id)
-    codes = [code] if code else list(item.activation_codes.defer("code"))
+    return Order.objects.select_for_update(no_key=True).get(pk=order)
+
+
+def _resend(order: Order, codes: list[ActivationCode], *, actor: str) -> tuple[Delivery, bool]:
     if reason := why_not_resend(order, saved=bool(codes)):
         raise ResendRefused(reason)
     if delivery := _under_way(order, codes):
@@ -76,8 +98,7 @@ def resend_as_customer(order: Order) -> tuple[Delivery, bool]:
 
     Return the delivery and whether it is new. Raises ResendRefused with the reason, and TooManyMails.
     """
-    # Serializes with other resends, so that the limits hold, and with refunds.
-    order = Order.objects.select_for_update(no_key=True).get(pk=order.pk)
+    order = _lock(order.pk)  # so that the limits hold
     codes = list(order.codes().defer("code"))
     if reason := why_not_resend(order, saved=bool(codes)):
         raise ResendRefused(reason)

@@ -66,6 +66,7 @@ class HistoryLine:
     actor: str = ""
     note: str = ""
     state: str = ""  # its status, if it can succeed or fail
+    email: int = 0  # the primary key of the e-mail that was sent, if it can be shown (delivery/recomposition.py)
 
 
 def order_history(order: Order) -> list[HistoryLine]:
@@ -147,11 +148,12 @@ def _mailed(delivery) -> Iterator[HistoryLine]:
     texts = RESENT if delivery.kind == Delivery.Kind.RESEND else E_MAILED
     text = str(texts.get(delivery.status, texts[Delivery.Status.SENT])).format(codes=codes, recipient=recipient)
     at = delivery.sent_at or delivery.ended_at or delivery.created_at
+    shown = {"actor": delivery.requested_by, "email": delivery.pk if delivery.sent_at and delivery.recipient else 0}
     if delivery.tracking and delivery.status in TrackingEvent.STATUSES.values():
         # The tracking events have lines of their own.
-        yield HistoryLine(at, "mail", text, actor=delivery.requested_by, state=Delivery.Status.SENT)
+        yield HistoryLine(at, "mail", text, state=Delivery.Status.SENT, **shown)
     else:
-        yield HistoryLine(at, "mail", text, actor=delivery.requested_by, note=delivery.reason, state=delivery.status)
+        yield HistoryLine(at, "mail", text, note=delivery.reason, state=delivery.status, **shown)
     events = sorted(delivery.tracking, key=itemgetter("occurred_at"))
     yield from (_tracked(event, recipient, at) for event in events)
 

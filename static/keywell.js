@@ -13,8 +13,32 @@ document.addEventListener("htmx:beforeSwap", (event) => {
     location.assign(target === dialog ? requested : location.pathname + location.search);
   }
 });
+// The button that opened the dialog gets the focus back: when the dialog closes, also if htmx has replaced the button
+// meanwhile, and on the page that follows the dialog's form. If it is in a closed menu, the menu's button gets it; if it
+// is gone, the content.
+let opener = "";
+function focusOpener() {
+  const link = [...document.querySelectorAll("[hx-get]")].find((each) => each.getAttribute("hx-get") === opener);
+  const menu = link?.closest("details:not([open])");
+  const target = menu ? menu.querySelector("summary") : (link ?? document.getElementById("content"));
+  target?.focus({ preventScroll: true });
+}
+dialog?.addEventListener("close", () => {
+  const focused = document.activeElement;
+  if (!focused || focused === document.body || !focused.checkVisibility()) focusOpener();
+});
+dialog?.addEventListener("submit", () => sessionStorage.setItem("opener", JSON.stringify([location.pathname, opener])));
+if (dialog) {
+  const [path, last] = JSON.parse(sessionStorage.getItem("opener") ?? "[]");
+  sessionStorage.removeItem("opener");
+  opener = path === location.pathname ? last : "";
+  // After the browser has scrolled to the URL's fragment, which takes the focus away.
+  if (opener) window.addEventListener("load", () => setTimeout(focusOpener));
+}
+
 document.addEventListener("htmx:afterSwap", (event) => {
   if (event.detail.target !== dialog || dialog.open) return;
+  opener = event.detail.requestConfig.elt.getAttribute("hx-get");
   dialog.showModal();
   dialog.querySelector("[autofocus]")?.focus();
 });
@@ -24,7 +48,7 @@ document.addEventListener("click", (event) => {
     event.preventDefault();
     dialog.close();
   }
-  for (const menu of document.querySelectorAll("details.menu[open]")) {
+  for (const menu of document.querySelectorAll("details:is(.menu, .more)[open]")) {
     if (!menu.contains(event.target)) menu.open = false;
   }
 });
@@ -72,6 +96,7 @@ document.addEventListener("submit", (event) => {
 // Re-enable forms when a page is restored from the back/forward cache.
 window.addEventListener("pageshow", (event) => {
   if (!event.persisted) return;
+  dialog?.close();
   for (const form of document.forms) delete form.dataset.sent;
   for (const button of document.querySelectorAll("[aria-busy]")) button.removeAttribute("aria-busy");
 });

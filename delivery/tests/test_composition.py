@@ -5,7 +5,7 @@ from django.core.exceptions import ValidationError
 from django.template.loader import render_to_string
 from django.utils import translation
 
-from delivery.composition import BODY, SUBJECT, SUBJECT_OF_SEVERAL, split_body
+from delivery.composition import BODY, SUBJECT, SUBJECT_OF_SEVERAL, format_units, split_body
 from delivery.facts import read_facts
 from delivery.models import Delivery
 from fulfillment.actions import enter_codes
@@ -207,6 +207,39 @@ def test_it_lists_licenses_that_are_still_to_come(mail, make_product):
 
     assert "as soon as they’re ready" in message.body and "as soon as they’re ready" in html_of(message)
     assert "Photo Pro: 2 of 5" in message.body and "Photo Lite: 5 of 5" in message.body
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("en", "This is license 1 of 2."),
+        ("de", "Dies ist Lizenz 1 von 2."),
+        ("fr", "Voici la licence 1 sur 2."),
+        ("es", "Esta es la licencia 1 de 2."),
+        ("ru", "Это лицензия 1 из 2."),
+    ],
+)
+def test_a_partial_email_says_which_license_it_contains(mail, make_product, language, text):
+    message = mail(make_product(keys=1), quantity=2, language=language)
+
+    assert text in message.body and text in html_of(message)
+
+
+def test_an_email_with_all_licenses_doesnt_number_them(mail, make_product):
+    assert "licenses 1" not in mail(make_product(keys=2), quantity=2).body
+
+
+@pytest.mark.parametrize(
+    ("units", "text"),
+    [
+        ([2], "2"),
+        ([1, 2, 3], "1–3"),
+        ([1, 3, 4], "1, 3–4"),
+        (list(range(1, 60, 2)), ", ".join(map(str, range(1, 41, 2))) + ", …"),
+    ],
+)
+def test_numbers_of_licenses_are_short(units, text):
+    assert format_units(units) == text
 
 
 def test_it_lists_no_missing_licenses_if_all_are_ready(mail, product):

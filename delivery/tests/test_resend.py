@@ -139,6 +139,64 @@ def test_a_resend_does_not_duplicate_a_queued_automatic_delivery(pay, product, w
     assert len(mailoutbox) == 1
 
 
+@pytest.fixture
+def order(api, make_payment, make_product, work, mailoutbox):
+    """A delivered order with two codes of one item and one of another."""
+    payment = make_payment(make_product(name="Pro"), make_product(name="Lite"), order="A1")
+    payment["items"][0]["quantity"] = 2
+    api.post("/api/v1/payments/", payment, format="json")
+    work()
+    mailoutbox.clear()
+    return Order.objects.get()
+
+
+def test_all_codes_of_an_order_are_resent_in_one_email(order, work, mailoutbox):
+    delivery, new = resending.resend_all(order, actor="Sam")
+    again = resending.resend_all(order, actor="Sam")
+    work()
+
+    assert new and again == (delivery, False)
+    (message,) = mailoutbox
+    assert all(code.code in message.body for code in order.codes())
+    assert "This is license" not in message.body
+
+
+def test_one_code_of_an_item_is_numbered(order, work, mailoutbox):
+    code = order.codes().get(unit=2)
+
+    resending.resend(code.item, code, actor="Sam")
+    work()
+
+    assert "This is license 2 of 2." in mailoutbox[0].body
+
+
+def test_the_address_is_corrected_and_everything_is_resent_to_it(order, work, mailoutbox):
+    delivery, new = resending.correct_and_resend(order, "right@example.com", actor="Sam")
+    again = resending.correct_and_resend(order, "right@example.com", actor="Sam")
+    work()
+
+    assert new and again == (delivery, False)
+    assert [message.to for message in mailoutbox] == [["right@example.com"]]
+    assert order.events.count() == 1
+
+
+def test_without_allowed_delivery_neither_happens(order):
+    CheckoutPage.objects.update(delivery_allowed=False)
+
+    with pytest.raises(resending.ResendRefused):
+        resending.correct_and_resend(order, "right@example.com", actor="Sam")
+
+    assert Order.objects.get().email == "ada@example.com"
+    assert not order.events.exists() and not order.deliveries.filter(kind="resend").exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_concurrent_corrections_send_one_email(order, in_threads):
+    in_threads(lambda _: resending.correct_and_resend(order, "right@example.com", actor="Sam"), range(8), threads=8)
+
+    assert order.deliveries.filter(kind="resend").count() == order.events.count() == 1
+
+
 @pytest.mark.django_db(transaction=True)
 def test_it_does_not_wait_for_an_import(pay, product, in_threads):
     pay(product)

@@ -3,6 +3,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from django.db.models import Model
 from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
@@ -14,7 +15,7 @@ from fulfillment.models import FulfillmentMethod, HeldCode
 from fulfillment.upstream_notices import notify_failure
 from merchants.models import Merchant, Product
 from orders.kinds import SOURCES
-from orders.models import Order, OrderItem
+from orders.models import ActivationCode, Order, OrderItem
 from outbound.models import Upstream
 from vault.fingerprints import fingerprint
 from work.attempts import Failure, NotNow
@@ -59,6 +60,16 @@ class CodeRequest:
     problem: SourceError | None = None  # what stopped the source, perhaps after some codes
 
 
+@dataclass(frozen=True)
+class Trace:
+    """A row that a code came from."""
+
+    row: Model
+    text: str
+    page: str = ""  # URL name in the portal, unless it is the row's own page
+    arguments: tuple[Any, ...] = ()
+
+
 class Source:
     """Where a product's activation codes come from. Asking twice for the same unit returns the same code."""
 
@@ -84,6 +95,8 @@ class Source:
     # The untranslated text that customers see while waiting. Of several sources, the one with the highest rank wins.
     waiting_rank = 0
     waiting = gettext_noop("Being prepared. %(merchant)s has been notified.")
+    # What helps an item that waits for it: add `keys` to its place, enter the `codes`, or `retry`.
+    remedy = "retry"
     # Its entry in the portal's navigation: a title and a URL name.
     pages: tuple[str | Promise, str] | None = None
     # `select_related` paths from an item to what `history` reads.
@@ -115,6 +128,16 @@ class Source:
     def describe_origin(cls, saved_by: str) -> str:
         """Where a code came from, shown after “saved”. `saved_by` is who entered or released it, if anyone."""
         return str(cls.origin)
+
+    @classmethod
+    def trace_annotations(cls) -> dict[str, Any]:
+        """Annotations for codes, from which `trace` reads where they came from."""
+        return {}
+
+    @classmethod
+    def trace(cls, codes: Sequence[ActivationCode]) -> dict[int, list[Trace]]:
+        """The rows that these codes came from, such as their pool and batch, by the code's primary key."""
+        return {}
 
     # Choosing sources for a product
 

@@ -323,5 +323,5 @@ def sample_content(merchant: Merchant, product: Product | None, language: str) -
     item = OrderItem(order=order, product=product, quantity=3, units=3, total_price=Decimal("89.97"))
     codes = ["AAAAA-BBBBB-CCCCC-7Q2M1", "AAAAA-BBBBB-CCCCC-7Q2M2"]
     sources = frozenset(product.fulfillment_methods.values_list("source", flat=True) if product.pk else [])
-    email_items = EmailItem(item, codes, ["AAAAA-BBBBB-CCCCC-1ST00"], sources=sources)
+    email_items = EmailItem(item, codes, ["AAAAA-BBBBB-CCCCC-1ST00"], sources=sources, units=[1, 2])
     return EmailContent(order, [email_items], still_to_come=[(item, 1)])

@@ -6,7 +6,7 @@ from fulfillment.sources.netlicensing.models import Deactivation, LicensePackage
 from portal.netlicensing.forms import AccountForm
 from portal.netlicensing.own_service import save_account
 from portal.staff.fulfillment import RetryableAdmin
-from portal.staff.labels import Labeled
+from portal.staff.labels import NamedFields
 from portal.staff.merchants import Owned, OwnedForm
 
 
@@ -29,7 +29,7 @@ class LicensingAccountAdmin(Owned):
         save_account(obj)
 
 
-class PackagedTemplateInline(Labeled, admin.TabularInline):
+class PackagedTemplateInline(NamedFields, admin.TabularInline):
     model = PackagedTemplate
     extra = 1
 

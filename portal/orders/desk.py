@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Exists, Model, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import JSONObject
 from django.urls import reverse
 from django.utils.translation import gettext, ngettext_lazy
@@ -16,11 +16,10 @@ from delivery.models import DeliveredCode, Delivery
 from delivery.resending import why_not_resend
 from fulfillment.actions import why_not_return
 from fulfillment.history import order_history
-from fulfillment.holds import UNTIL_APPROVED
 from fulfillment.models import Fulfillment, HeldCode
 from licensing.models import Licensee, Transaction
 from orders.kinds import SOURCES
-from orders.models import ActivationCode, Order, OrderEvent, OrderItem
+from orders.models import ActivationCode, Order, OrderEvent, OrderItem, OtherItem
 from orders.subscriptions import (
     PredecessorMissing,
     SubscriptionOrder,
@@ -29,12 +28,14 @@ from orders.subscriptions import (
     subscription_orders_by_item,
 )
 from outbound.masking import mask_answer
-from pools.models import LicenseKey
+from pools.models import LicenseKey, LicensePool
+from portal.orders.headline import headline
 from work.stored_texts import in_english
 
 # Limits per page.
 ITEMS_SHOWN = 10
-UNITS_SHOWN, UNITS_SHOWN_OF_MANY = 20, 2  # per item, in an order with few or many items
+UNITS_SHOWN, UNITS_SHOWN_OF_MANY = 30, 2  # per item, in an order with few or many items
+BLOCKS_SHOWN = 5  # codes of an item with a block each; if there are more, each takes one line
 LINES_SHOWN = 10, 90  # of the history: from the start and from the end
 ORDERS_SHOWN = 11  # of a subscription: around the current order, in addition to the first one
 
@@ -47,6 +48,12 @@ EVERY = {
 }
 
 
+def orders_for_desk() -> QuerySet[Order]:
+    """Orders with what a Desk reads of them."""
+    others = OtherItem.objects.filter(order=OuterRef("pk"))
+    return Order.objects.select_related("merchant", "checkout_page").annotate(has_other_items=Exists(others))
+
+
 @dataclass(frozen=True)
 class Desk:
     order: Order
@@ -57,6 +64,7 @@ class Desk:
     page: str = "portal/orders/order.html"
     base: str = "base.html"  # base template of the other pages
     extra: dict[str, Any] = field(default_factory=dict)  # additional template context
+    sees_sources: bool = True  # pools, servers and requests, which support members don't
 
     def url(self, action: str = "", *arguments: Any, **query: Any) -> str:
         path = reverse(f"{self.prefix}-{action}" if action else self.prefix, args=[self.key, *arguments])
@@ -70,22 +78,42 @@ class Desk:
 
     def url_of_order(self, order: Order) -> str:
         """The desk of another order of the merchant."""
-        key = order.key if isinstance(self.key, str) else order.pk
+        key = order.key if self.in_portal else order.pk
         return Desk(order, self.actor, self.prefix, key, self.query).url()
 
     def url_of_licensee(self, licensee: Licensee) -> str:
-        return reverse(
-            "licensee" if isinstance(self.key, str) else "admin:licensing_licensee_change", args=[licensee.pk]
-        )
+        return reverse("licensee" if self.in_portal else "admin:licensing_licensee_change", args=[licensee.pk])
+
+    def url_of_item(self, item: OrderItem) -> str:
+        return f"{self.url(**self._part(item))}#item-{item.pk}"
+
+    def url_of_place(self, place: Model | None, *arguments: Any, name: str = "") -> str:
+        """The page of a pool, a server or another place that codes come from; empty if there is none.
+
+        In the portal, `name` selects another page than the object's own.
+        """
+        if place is None or not self.sees_sources:
+            return ""
+        if not self.in_portal:
+            options: Any = place._meta
+            return reverse(f"admin:{options.app_label}_{options.model_name}_change", args=[place.pk])
+        path = reverse(name, args=arguments) if name else place.get_absolute_url()  # type: ignore[attr-defined]
+        return f"{path}{'&' if '?' in path else '?'}{urlencode(self.query)}" if self.query else path
+
+    def url_of_import(self, pool: LicensePool) -> str:
+        return self.url_of_place(pool, pool.pk, name="pool-import")
+
+    @property
+    def in_portal(self) -> bool:
+        return isinstance(self.key, str)
+
+    def _part(self, item: OrderItem) -> dict[str, Any]:
+        before = self.order.items.filter(pk__lt=item.pk).count()
+        return {"items": before // ITEMS_SHOWN * ITEMS_SHOWN + 1} if before >= ITEMS_SHOWN else {}
 
     def place(self, code: ActivationCode) -> dict[str, Any]:
-        before = self.order.items.filter(pk__lt=code.item_id).count()
-        place = {"items": before // ITEMS_SHOWN * ITEMS_SHOWN + 1, "from": code.unit}
-        if code.unit <= units_shown(self.order.items.count()):
-            del place["from"]
-        if before < ITEMS_SHOWN:
-            del place["items"]
-        return place
+        part = self._part(code.item)
+        return part if code.unit <= units_shown(self.order.items.count()) else part | {"from": code.unit}
 
     def base_context(self) -> dict[str, Any]:
         """Context for all pages of the desk."""
@@ -106,7 +134,12 @@ class Desk:
         """
         history = order_history(self.order)
         items = list(self.order.items.all())
-        others = list(self.order.other_items.order_by("pk"))
+        others = list(self.order.other_items.order_by("pk")) if self.order.has_other_items else []  # type: ignore[attr-defined]
+        is_paid = self.order.status == Order.Status.PAID
+        can_be_mapped = bool(others) and is_paid and self.order.other_items.mappable().exists()
+        summary = headline(self, can_be_mapped=can_be_mapped)
+        has_codes = any(item.code_count for item in items)  # type: ignore[attr-defined]
+        can_resend = has_codes and not why_not_resend(self.order, saved=True)
         first = place.get("items", 1)
         shown = show_items(self, items[first - 1 :][:ITEMS_SHOWN], place.get("from", 1), revealed or {})
         start, end = LINES_SHOWN
@@ -122,13 +155,16 @@ class Desk:
             "items_after": first + ITEMS_SHOWN if first + ITEMS_SHOWN <= len(items) else None,
             "total": sum(item.total_price for item in items) + sum(item.total_price for item in others),
             "others": others,
-            "can_be_mapped": bool(others)
-            and self.order.status == Order.Status.PAID
-            and self.order.other_items.mappable().exists(),
+            "can_be_mapped": can_be_mapped,
+            "headline": summary,
+            "can_resend": can_resend,
+            "offers_fix": summary.action is not None and summary.action.url == self.url("fix-address"),
+            # Unless the headline or an item offers the same.
+            "resends_all": can_resend
+            and len(items) > 1
+            and self.url("resend-all") != (summary.action and summary.action.url),
             "history": [history[:start], history[start + cut :]],
             "lines_left_out": cut,
-            "returned": last_returned(self.order),
-            "held_forever": self.order.held_until == UNTIL_APPROVED,
             "in_flight": any(is_in_flight(delivery) for delivery in self.order.deliveries.all()),
         }
 
@@ -136,12 +172,6 @@ class Desk:
 def units_shown(items: int) -> int:
     """How many units of each item the page shows, in an order with this many items."""
     return UNITS_SHOWN if items <= 2 else UNITS_SHOWN_OF_MANY
-
-
-def last_returned(order: Order) -> Delivery | None:
-    """Return the last e-mail to the customer's current address, if it bounced or was rejected."""
-    mails = [delivery for delivery in order.deliveries.all() if delivery.recipient == order.email != ""]
-    return mails[-1] if mails and mails[-1].status in Delivery.RETURNED else None
 
 
 def is_in_flight(delivery: Delivery) -> bool:
@@ -158,10 +188,21 @@ class ShownCode:
     can_be_replaced: bool
     can_return: bool
     licensee: "ShownLicensee | None"
+    traces: list["Link"] = field(default_factory=list)  # where it came from
 
     @property
     def origin(self) -> str:
         return SOURCES[self.code.source].describe_origin(self.code.saved_by)
+
+    @property
+    def last_mail(self) -> Delivery | None:
+        return self.mails[-1] if self.mails else None
+
+
+@dataclass(frozen=True)
+class Link:
+    text: str
+    url: str  # empty for those who may not see the page
 
 
 @dataclass(frozen=True)
@@ -198,10 +239,21 @@ class ShownItem:
     codes: list[ShownCode]
     missing: int
     why_not_resend: str  # why missing codes can't be resent
+    resends_all: bool  # whether to offer to resend all of its codes in one e-mail
     units: range
     has_reserve: bool
     known_orders: list[SubscriptionOrder]
     held: list["ShownHeld"]
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether each code takes one line."""
+        return len(self.codes) > BLOCKS_SHOWN
+
+    @property
+    def why_none(self) -> str:
+        """Why none of its codes can be resent."""
+        return self.codes[0].why_not_resend if self.codes else ""
 
     @property
     def sender(self) -> str:
@@ -296,6 +348,18 @@ def _show_licensee(desk: Desk, facts: dict[str, Any], **fields: Any) -> ShownLic
     return ShownLicensee(str(licensee), desk.url_of_licensee(licensee), **fields)
 
 
+def find_traces(desk: Desk, codes: list[ActivationCode]) -> dict[int, list[Link]]:
+    """Links to where each code came from, by its primary key."""
+    by_source = defaultdict(list)
+    for code in codes:
+        by_source[code.source].append(code)
+    return {
+        pk: [Link(each.text, desk.url_of_place(each.row, *each.arguments, name=each.page)) for each in traces]
+        for source, own in by_source.items()
+        for pk, traces in SOURCES[source].trace(own).items()
+    }
+
+
 def show_held(items: list[OrderItem]) -> dict[int, list[ShownHeld]]:
     """The held codes by item, without those of units that have a code by now."""
     shown = defaultdict(list)
@@ -315,12 +379,16 @@ def show_items(desk: Desk, items: list[OrderItem], first_unit: int, revealed: di
     in_window = Q(unit__gte=window.start, unit__lt=window.stop) | Q(item__units__lte=count)
     mails = DeliveredCode.objects.filter(code=OuterRef("pk")).order_by("delivery_id").values("delivery_id")
     shown = ActivationCode.objects.filter(in_window, item__in=items).defer("code").annotate(mails=ArraySubquery(mails))
+    shown = shown.annotate(
+        **{name: value for kind in SOURCES.values() for name, value in kind.trace_annotations().items()}
+    )
     codes: list[Any] = list(with_licensees(shown, order.merchant_id).order_by("unit"))
     quarantined = LicenseKey.objects.filter(item__in=items, withdrawn_because=LicenseKey.WithdrawalReason.REFUNDED)
     in_quarantine = set() if order.status == Order.Status.PAID else set(quarantined.values_list("item", "unit"))
     seen = {event.code_id for event in order.events.all() if event.kind == OrderEvent.Kind.CODE_REVEALED}
     deliveries = {delivery.pk: delivery for delivery in order.deliveries.all()}
 
+    traces = find_traces(desk, codes)
     held = show_held(items) if order.status == Order.Status.PAID else {}
     reason = why_not_resend(order, saved=True)
     blocks = defaultdict(list)
@@ -336,6 +404,7 @@ def show_items(desk: Desk, items: list[OrderItem], first_unit: int, revealed: di
                 can_return=(code.item_id, code.unit) in in_quarantine
                 and not why_not_return(code, sent, revealed=code.pk in seen),
                 licensee=show_licensee(desk, code),
+                traces=traces.get(code.pk, []),
             )
         )
     return [
@@ -345,6 +414,7 @@ def show_items(desk: Desk, items: list[OrderItem], first_unit: int, revealed: di
             blocks[item.pk],
             missing=0 if item.fulfillment.sent_by_vendor else item.units - item.code_count,  # type: ignore[attr-defined]
             why_not_resend=why_not_resend(order, saved=False),
+            resends_all=item.code_count > 1 and not reason,  # type: ignore[attr-defined]
             units=window if item.units > count else range(1, count + 1),
             has_reserve=item.has_reserve,  # type: ignore[attr-defined]
             known_orders=known_orders.get(item.pk, []),

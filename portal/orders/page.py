@@ -6,16 +6,19 @@ from functools import wraps
 from typing import Any
 
 from django.contrib import messages
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext, ngettext
 from django.views.decorators.cache import never_cache
+from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_POST, require_safe
 
 from delivery import resending
 from delivery.models import Delivery
+from delivery.recomposition import recomposable, recompose
 from fulfillment import actions, held_codes, holds
-from fulfillment.models import HeldCode
+from fulfillment.models import Fulfillment, HeldCode
 from orders.localization import show_money
 from orders.models import ID_PREFIX, ActivationCode, Order, OrderItem, named
 from orders.placing import map_items
@@ -30,9 +33,10 @@ from orders.services import (
     reveal,
     revoke_link,
 )
-from portal.access import get_own, member_required, merchant_query
+from portal.access import Role, get_own, member_required, merchant_query
 from portal.confirm import Confirmation, Question, confirmed
-from portal.orders.desk import Desk
+from portal.emails.views import show_preview
+from portal.orders.desk import Desk, orders_for_desk
 from portal.orders.forms import CodesForm, CustomerEmailForm, RefundForm, ReplaceForm
 from work.refusals import Refused
 
@@ -46,11 +50,11 @@ def for_member(action: Action) -> Action:
     @never_cache
     @member_required(has_test_data=True)
     def view(request, number, **kwargs):
-        orders = Order.objects.select_related("merchant", "checkout_page")
-        order = get_own(request, orders, named(number, "number"), is_unique=number.startswith(ID_PREFIX))
+        order = get_own(request, orders_for_desk(), named(number, "number"), is_unique=number.startswith(ID_PREFIX))
         # Members of several merchants can have pages of each open, so the URLs name this page's merchant.
         query = merchant_query(request)
-        return perform(action, request, Desk(order, str(request.user), "order", order.key, query), **kwargs)
+        desk = Desk(order, str(request.user), "order", order.key, query, sees_sources=request.member.may(Role.MANAGER))
+        return perform(action, request, desk, **kwargs)
 
     return view
 
@@ -100,6 +104,25 @@ def correct_address(request: HttpRequest, desk: Desk) -> Confirmation:
     if correct_email(desk.order, form.cleaned_data["email"], actor=desk.actor):
         return gettext("The address is now {email}. New e-mails go there.").format(email=desk.order.email)
     return None
+
+
+@confirmed
+def fix_address(request: HttpRequest, desk: Desk) -> Confirmation:
+    """Correct the address and resend all codes to it, in one step."""
+    count = _count_codes(desk.order.codes(), desk)
+    form = CustomerEmailForm(request.POST or None, initial={"email": desk.order.email})
+    yield Question(
+        title=gettext("Fix the customer’s address and resend"),
+        text=ngettext(
+            "We send the activation code to this address.",
+            "We send all {count} activation codes to this address, in one e-mail.",
+            count,
+        ).format(count=f"{count:,}"),
+        button=gettext("Fix address and resend"),
+        form=form,
+    )
+    delivery, new = resending.correct_and_resend(desk.order, form.cleaned_data["email"], actor=desk.actor)
+    return answer_resend(request, delivery, new, count)
 
 
 @confirmed
@@ -202,26 +225,88 @@ def resend_code(request: HttpRequest, desk: Desk, code: int) -> Confirmation:
         raise resending.ResendRefused(reason)
     yield Question(
         title=gettext("Resend the activation code?"),
-        text=gettext("We send code {unit} of {name}, ••••{hint}, to {email}.").format(
-            unit=saved.unit, name=saved.item.product.name, hint=saved.hint, email=desk.order.email
-        ),
+        text=describe_code(saved, desk.order),
         button=gettext("Resend"),
         back=desk.url_of(saved),
     )
     delivery, new = resending.resend(saved.item, saved, actor=desk.actor)
+    return answer_resend(request, delivery, new, 1)
+
+
+@confirmed
+def resend_item(request: HttpRequest, desk: Desk, item: int) -> Confirmation:
+    """Resend all codes of an item in one e-mail."""
+    sold = _get_item(desk, item)
+    count = _count_codes(sold.activation_codes.all(), desk)
+    yield Question(
+        title=gettext("Resend the activation codes of {name}?").format(name=sold.product.name),
+        text=ngettext(
+            "We send its activation code to {email}.",
+            "We send all {count} activation codes to {email}, in one e-mail.",
+            count,
+        ).format(count=f"{count:,}", email=desk.order.email),
+        button=gettext("Resend all") if count > 1 else gettext("Resend"),
+        back=desk.url_of_item(sold),
+    )
+    delivery, new = resending.resend(sold, actor=desk.actor)
+    return answer_resend(request, delivery, new, count)
+
+
+@confirmed
+def resend_all(request: HttpRequest, desk: Desk) -> Confirmation:
+    """Resend all codes of the order in one e-mail."""
+    count = _count_codes(desk.order.codes(), desk)
+    first = desk.order.codes().select_related("item__product").defer("code").first()
+    text = gettext("We send all {count} activation codes of this order to {email}, in one e-mail.").format(
+        count=f"{count:,}", email=desk.order.email
+    )
+    yield Question(
+        title=gettext("Resend all activation codes?") if count > 1 else gettext("Resend the activation code?"),
+        text=text if count > 1 or not first else describe_code(first, desk.order),
+        button=gettext("Resend all") if count > 1 else gettext("Resend"),
+    )
+    delivery, new = resending.resend_all(desk.order, actor=desk.actor)
+    return answer_resend(request, delivery, new, count)
+
+
+def _count_codes(codes: QuerySet[ActivationCode], desk: Desk) -> int:
+    """Count the codes to resend. Raises ResendRefused if they can't be resent."""
+    count = codes.count()
+    if reason := resending.why_not_resend(desk.order, saved=count > 0):
+        raise resending.ResendRefused(reason)
+    return count
+
+
+def describe_code(code: ActivationCode, order: Order) -> str:
+    return gettext("We send code {unit} of {name}, ••••{hint}, to {email}.").format(
+        unit=code.unit, name=code.item.product.name, hint=code.hint, email=order.email
+    )
+
+
+def answer_resend(request: HttpRequest, delivery: Delivery, new: bool, count: int) -> str | None:
+    """Say what became of a request to resend this number of codes."""
+    facts = {"count": f"{count:,}", "recipient": delivery.recipient}
     if new:
-        return gettext("The code is on its way to {recipient}. See the history for the outcome.").format(
-            recipient=delivery.recipient
-        )
+        return ngettext(
+            "The code is on its way to {recipient}. See the history for the outcome.",
+            "{count} codes are on their way to {recipient}, in one e-mail. See the history for the outcome.",
+            count,
+        ).format(**facts)
     if delivery.status in Delivery.SUCCESSFUL:
-        text = gettext("This code was just sent to {recipient}, so we didn’t send it again.").format(
-            recipient=delivery.recipient
+        text = ngettext(
+            "This code was just sent to {recipient}, so we didn’t send it again.",
+            "These {count} codes were just sent to {recipient}, so we didn’t send them again.",
+            count,
         )
     else:
-        text = gettext("An e-mail to {email} with this code is already queued, so we didn’t send another.").format(
-            email=desk.order.email
+        # One that isn't being sent yet goes to the order's current address.
+        facts["recipient"] = delivery.recipient if delivery.attempts else delivery.order.email
+        text = ngettext(
+            "An e-mail to {recipient} with this code is already queued, so we didn’t send another.",
+            "An e-mail to {recipient} with these {count} codes is already queued, so we didn’t send another.",
+            count,
         )
-    messages.info(request, text)
+    messages.info(request, text.format(**facts))
     return None
 
 
@@ -298,6 +383,22 @@ def reveal_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
     return show(request, desk, place=desk.place(saved), revealed={saved.pk: reveal(saved, actor=desk.actor)})
 
 
+@require_safe
+def show_email(request: HttpRequest, desk: Desk, delivery: int) -> HttpResponse:
+    sent = get_object_or_404(recomposable(desk.order.deliveries.all()), pk=delivery)
+    context = {"delivery": sent, "email": recompose(sent)}
+    response = render(request, "desk/email.html", desk.base_context() | context)
+    response.content_security_policy = {"frame-src": "'self'"}  # type: ignore[attr-defined]
+    return response
+
+
+@xframe_options_sameorigin
+@require_safe
+def show_email_frame(request: HttpRequest, desk: Desk, delivery: int) -> HttpResponse:
+    """Show the e-mail as HTML and as text, for the frame in its page."""
+    return show_preview(request, recompose(get_object_or_404(recomposable(desk.order.deliveries.all()), pk=delivery)))
+
+
 @require_POST
 def map_order(request: HttpRequest, desk: Desk) -> HttpResponse:
     count = map_items(desk.order, actor=desk.actor)
@@ -320,6 +421,26 @@ def retry_item(request: HttpRequest, desk: Desk, item: int) -> HttpResponse:
     actions.retry(waiting, actor=desk.actor)
     messages.success(
         request, gettext("Trying {name} again. The result appears here shortly.").format(name=waiting.product.name)
+    )
+    return redirect(desk)
+
+
+@require_POST
+def retry_failed(request: HttpRequest, desk: Desk) -> HttpResponse:
+    """Retry all failed items of the order."""
+    failed = desk.order.items.filter(fulfillment__status=Fulfillment.Status.FAILED, held_codes=None)
+    items = list(failed.select_related("product", "fulfillment", "order").order_by("pk"))
+    if not items:
+        return refuse(request, desk, gettext("No item of this order has failed."))
+    for item in items:
+        actions.retry(item, actor=desk.actor)
+    messages.success(
+        request,
+        ngettext(
+            "Trying {count} item again. The result appears here shortly.",
+            "Trying {count} items again. The result appears here shortly.",
+            len(items),
+        ).format(count=len(items)),
     )
     return redirect(desk)
 
@@ -395,6 +516,8 @@ def _get_item(desk: Desk, pk: int) -> OrderItem:
 # The actions of a desk by name, with their paths below the order's URL.
 ACTIONS: dict[str, tuple[str, Action]] = {
     "address": ("address/", correct_address),
+    "fix-address": ("address/resend/", fix_address),
+    "resend-item": ("items/<int:item>/resend/", resend_item),
     "refund": ("refund/", refund_order),
     "reinstate": ("reinstate/", reinstate_order),
     "approve": ("approve/", approve_order),
@@ -410,4 +533,9 @@ ACTIONS: dict[str, tuple[str, Action]] = {
     "codes": ("items/<int:item>/codes/", enter_codes),
     "release": ("held/<int:held>/release/", release_code),
     "refuse": ("held/<int:held>/refuse/", refuse_code),
+    "email": ("emails/<int:delivery>/", show_email),
+    "email-frame": ("emails/<int:delivery>/frame/", show_email_frame),
+    # Last: a number may contain slashes, but `A1/codes/7/resend/` isn't about an order `A1/codes/7`.
+    "resend-all": ("resend/", resend_all),
+    "retry-all": ("retry/", retry_failed),
 }

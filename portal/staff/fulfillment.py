@@ -29,7 +29,7 @@ from notices.models import MerchantNotice
 from orders.kinds import SOURCES
 from orders.models import OrderItem
 from outbound.models import OutgoingRequest, Upstream
-from portal.staff.labels import Labeled
+from portal.staff.labels import NamedFields
 from portal.staff.large_tables import LargeTable
 from portal.staff.merchants import NarrowSave, ReadOnly
 from webhooks.models import WebhookEndpoint, WebhookMessage
@@ -61,7 +61,7 @@ class MethodFormSet(BaseInlineFormSet):
             )
 
 
-class MethodInline(Labeled, admin.TabularInline):
+class MethodInline(NamedFields, admin.TabularInline):
     kind: type[Source]
     form = MethodForm
     extra = 0

@@ -6,11 +6,11 @@ from django import forms
 from django.utils.translation import gettext
 
 
-class Labeled:
+class NamedFields:
     """A ModelAdmin or an inline whose fields all have a name."""
 
     def get_form(self, request, obj=None, change=False, **kwargs):
-        form = super().get_form(request, obj, change, **kwargs)  # type: ignore[misc]
+        form = super().get_form(request, obj, change=change, **kwargs)  # type: ignore[misc]
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             form.__init__(self, *args, **kwargs)

@@ -24,7 +24,7 @@ from licensing.models import (
     VendorLogin,
 )
 from licensing.models.catalog import Terms
-from portal.staff.labels import Labeled
+from portal.staff.labels import NamedFields
 from portal.staff.large_tables import LargeTable
 from portal.staff.merchants import FinalRevocation, NoAddOrDelete, ReadOnly
 from vault.fingerprints import fingerprint
@@ -105,7 +105,7 @@ class LicenseAdmin(LargeTable, Catalogue):
     readonly_fields = [*COMMON_READONLY, "licensee", "template", "used_quantity"]
 
 
-class HistoryInline(Labeled, admin.TabularInline):
+class HistoryInline(NamedFields, admin.TabularInline):
     extra = 0
     max_num = 0
     can_delete = False
@@ -153,7 +153,7 @@ class LicenseeAdmin(FoundByNumber):
             setters[name](obj, getattr(obj, name), actor=actor)
 
 
-class JoinInline(Labeled, admin.TabularInline):
+class JoinInline(NamedFields, admin.TabularInline):
     model = LicenseTransactionJoin
     fields = ["number", "license"]
     extra = 0

@@ -17,7 +17,7 @@ from merchants.models import ApiKey, CheckoutPage, Invitation, Member, Merchant,
 from merchants.onboarding import create_merchant
 from merchants.team import TeamError, renew
 from notices.api_keys import ApiKeyRevoked, create_api_key, notify_owners
-from portal.staff.labels import Labeled
+from portal.staff.labels import NamedFields
 from portal.team.invitations import send
 from work.refusals import Refused
 
@@ -31,7 +31,7 @@ class MerchantFilter(admin.RelatedFieldListFilter):
         return bool(self.lookup_val) or super().has_output()
 
 
-class Lean(Labeled):
+class Lean(NamedFields):
     """Omits the scripts for slugs: they are a third of a page's size, and no page uses them."""
 
     view_on_site: Any = False  # staff aren't members of any merchant
@@ -199,14 +199,14 @@ class UserAdmin(Lean, DjangoUserAdmin):
             )
 
 
-class MemberInline(Labeled, admin.TabularInline):
+class MemberInline(NamedFields, admin.TabularInline):
     model = Member
     autocomplete_fields = ["user"]
     extra = 0
     view_on_site = False
 
 
-class CheckoutPageInline(Labeled, admin.TabularInline):
+class CheckoutPageInline(NamedFields, admin.TabularInline):
     model = CheckoutPage
     extra = 0
     view_on_site = False

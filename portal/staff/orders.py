@@ -23,7 +23,7 @@ from merchants.models import Merchant
 from orders.models import Order, RefusedReport, Subscription
 from orders.search import MAX_SEARCH, find, get_shown_kinds, is_secret, look_up, text_for_url
 from pools.models import LicenseKey
-from portal.orders.desk import Desk
+from portal.orders.desk import Desk, orders_for_desk
 from portal.orders.page import ACTIONS, order_page, perform
 from portal.staff.large_tables import LargeTable, LargeTableList
 from portal.staff.merchants import MerchantFilter, NoAddOrDelete, ReadOnly
@@ -131,7 +131,7 @@ class OrderAdmin(LargeTable, NoAddOrDelete, admin.ModelAdmin):
 
         @wraps(action)
         def view(request, pk, **kwargs):
-            order = get_object_or_404(Order.objects.select_related("merchant", "checkout_page"), pk=pk)
+            order = get_object_or_404(orders_for_desk(), pk=pk)
             if not getattr(self, f"has_{permission}_permission")(request, order):
                 raise PermissionDenied
             desk = Desk(

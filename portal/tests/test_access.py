@@ -51,6 +51,16 @@ GET  refused-reports/                                       login     login    2
 GET  orders/<reference:number>/                             login     login    200     200     200   404      403
 GET  orders/<reference:number>/address/                     login     login    200     200     200   404      403
 POST orders/<reference:number>/address/                     login     login    302     302     302   404      403
+GET  orders/<reference:number>/address/resend/              login     login    200     200     200   404      403
+POST orders/<reference:number>/address/resend/              login     login    302     302     302   404      403
+GET  orders/<reference:number>/resend/                      login     login    200     200     200   404      403
+GET  orders/<reference:number>/emails/<int:delivery>/       login     login    200     200     200   404      403
+GET  orders/<reference:number>/emails/<int:delivery>/frame/ login     login    200     200     200   404      403
+POST orders/<reference:number>/resend/                      login     login    302     302     302   404      403
+GET  orders/<reference:number>/items/<int:item>/resend/     login     login    409     409     409   404      403
+POST orders/<reference:number>/items/<int:item>/resend/     login     login    409     409     409   404      403
+GET  orders/<reference:number>/retry/                       login     login    405     405     405   404      403
+POST orders/<reference:number>/retry/                       login     login    409     409     409   404      403
 GET  orders/<reference:number>/refund/                      login     login    200     200     200   404      403
 POST orders/<reference:number>/refund/                      login     login    302     302     302   404      403
 GET  orders/<reference:number>/reinstate/                   login     login    409     409     409   404      403
@@ -442,6 +452,7 @@ FORMS = {
     "accounts/language/": {"language": "en", "time_zone": "Europe/Berlin"},
     "orders/": {"search": "A0012345678"},
     "orders/<reference:number>/address/": {"email": "ada@byron.example"},
+    "orders/<reference:number>/address/resend/": {"email": "ada@byron.example"},
     "orders/<reference:number>/refund/": {"amount": "1.00", "left": "119.96"},
     "orders/<reference:number>/items/<int:item>/codes/": {"unit_1": "ENTERED-BY-HAND"},
     "pools/add/": {"name": "Spare", "threshold": "1", "reserve": "0"},
@@ -578,6 +589,9 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
     test_order = send_test_order(merchant, **test_form | {"recipient": owner}, actor="test")
     licensing_pks = make_licensing(merchant)
     values["license"] = licensing_pks["license"]
+    delivery = Delivery.objects.filter(order=order).earliest("pk")
+    Delivery.objects.filter(pk=delivery.pk).update(sent_at=Now())
+    values["delivery"] = delivery.pk
     return SimpleNamespace(
         order=order,
         licensing=licensing_pks,

@@ -1,5 +1,6 @@
 """A new kind of source takes one class and one line. This one is registered here, and no other file imports it."""
 
+import re
 from urllib.parse import urlsplit
 
 import pytest
@@ -86,10 +87,8 @@ def test_a_product_with_the_source_gets_its_codes(toy, manager, make_product, pa
         f"1 activation code for {product.name} saved, out of the toy box",
         f"The toy was wound up for {product.name}",
     ]
-    assert (
-        "</time>, out of the toy box"
-        in manager.get(reverse("order", args=[Order.objects.get().number])).content.decode()
-    )
+    page_of_order = manager.get(reverse("order", args=[Order.objects.get().number])).content.decode()
+    assert re.search(r"</time>,\s+out of the toy box", page_of_order)
     assert "Toy" in manager.get(page).content.decode()
     with pytest.raises(SourceChangeRefused):
         add_source(product, "toy")

@@ -10,7 +10,7 @@ from fulfillment.models import Fulfillment
 from fulfillment.sources.web_service.models import RequestParameter, WebService
 from fulfillment.sources.web_service.parameters import CATALOG, add_defaults
 from outbound.breaker import probe_now
-from portal.staff.labels import Labeled
+from portal.staff.labels import NamedFields
 from portal.staff.merchants import Owned, OwnedForm
 from portal.web_services.forms import SECTIONS, WebServiceForm
 
@@ -60,7 +60,7 @@ class RequestParameterFormSet(forms.BaseInlineFormSet):
         return super().save_existing_objects(commit)
 
 
-class RequestParameterInline(Labeled, admin.TabularInline):
+class RequestParameterInline(NamedFields, admin.TabularInline):
     """Parameters from the catalog, including those that only support staff can add, but not constants."""
 
     model = RequestParameter

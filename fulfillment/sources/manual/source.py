@@ -10,6 +10,7 @@ class ManualSource(Source):
 
     code, name, origin = "manual", _("Manual"), _("entered by hand")
     immediate = True
+    remedy = "codes"
     waiting_rank = 2
     waiting = gettext_noop("Being prepared by %(merchant)s.")
 

@@ -1,12 +1,14 @@
 from collections import defaultdict
 
+from django.db.models import OuterRef, Subquery
+from django.db.models.functions import JSONObject
 from django.utils.translation import gettext, gettext_noop, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from fulfillment.sources.base import Source, SourceError
+from fulfillment.sources.base import Source, SourceError, Trace
 from fulfillment.sources.pool.models import PoolMethod
 from pools.allocation import take_keys
-from pools.models import LicensePool
+from pools.models import KeyBatch, LicenseKey, LicensePool
 
 
 class PoolSource(Source):
@@ -17,6 +19,7 @@ class PoolSource(Source):
     places = ("poolmethod__pool",)
     immediate = True
     replaces = True
+    remedy = "keys"
     waiting_rank = 1
     waiting = gettext_noop("Out of stock at the moment.")
 
@@ -37,6 +40,21 @@ class PoolSource(Source):
             if not request.codes and request.source.place.merchant_id != request.item.order.merchant_id:
                 text = gettext("The pool “{pool}” belongs to another merchant.")
                 request.problem = SourceError(text.format(pool=request.source.place), permanent=True)
+
+    @classmethod
+    def trace_annotations(cls):
+        keys = LicenseKey.objects.issued().filter(item=OuterRef("item"), unit=OuterRef("unit"))
+        facts = JSONObject(pool="pool_id", name="pool__name", batch="batch_id")
+        return {"license_key": Subquery(keys.values(facts=facts)[:1])}
+
+    @classmethod
+    def trace(cls, codes):
+        return {code.pk: cls._trace(**code.license_key) for code in codes if code.license_key}
+
+    @staticmethod
+    def _trace(pool: int, name: str, batch: int) -> list[Trace]:
+        text = gettext("batch {number}").format(number=batch)
+        return [Trace(LicensePool(pk=pool, name=name), name), Trace(KeyBatch(pk=batch, pool_id=pool), text)]
 
     def for_test(self, order):
         test_pool = LicensePool.objects.in_use().filter(live=self.pool_id, merchant=order.merchant_id).first()

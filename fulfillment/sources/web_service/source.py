@@ -1,7 +1,7 @@
 from datetime import timedelta
 from time import monotonic
 
-from django.db.models import BigIntegerField, Case, Exists, OuterRef, Subquery, When
+from django.db.models import BigIntegerField, Case, Exists, OuterRef, Q, Subquery, When
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
@@ -9,12 +9,13 @@ from django.utils.translation import gettext_lazy as _
 from fulfillment.actions import CodeRefused
 from fulfillment.history import HistoryLine
 from fulfillment.models import FulfillmentMethod, HeldCode
-from fulfillment.sources.base import CodeHeld, LicenseAwaited, Source, SourceBusy, SourceError, SourceNotReady
+from fulfillment.sources.base import CodeHeld, LicenseAwaited, Source, SourceBusy, SourceError, SourceNotReady, Trace
 from fulfillment.sources.web_service import client as web_services
 from fulfillment.sources.web_service.client import HELD, CodesHeld, CodesMissing, WebServiceBusy, WebServiceError
 from fulfillment.sources.web_service.models import WebService, WebServiceMethod
 from orders.subscriptions import PredecessorMissing
 from outbound.masking import mask_code
+from outbound.models import OutgoingRequest, Upstream
 from work.models import database_now
 
 # Seconds for one attempt, including its last request. Less than a lease.
@@ -70,6 +71,30 @@ class WebServiceSource(Source):
             yield HistoryLine(
                 at, "codes", gettext("The web service sends the code for {name} itself").format(name=item.product.name)
             )
+
+    @classmethod
+    def trace(cls, codes):
+        not_from_console = Q(is_test=False) | Q(item__order__merchant__live__isnull=False)
+        answered = OutgoingRequest.objects.filter(
+            not_from_console,
+            Q(unit=None) | Q(unit__in={code.unit for code in codes}),
+            item__in={code.item_id for code in codes},
+            outcome=OutgoingRequest.Outcome.OK,
+        )
+        # Of each unit, the last one: it is the one that gave the code.
+        last = answered.order_by("item", "unit", "-pk").distinct("item", "unit").defer("sent", "answer")
+        found = {(each.item_id, each.unit): each for each in last.select_related("upstream__webservice")}
+        by_code = {code.pk: found.get((code.item_id, code.unit)) or found.get((code.item_id, None)) for code in codes}
+        return {
+            pk: cls._trace(request, request.upstream.itself)
+            for pk, request in by_code.items()
+            if request and request.upstream
+        }
+
+    @staticmethod
+    def _trace(request: OutgoingRequest, service: Upstream) -> list[Trace]:
+        place = (service.pk, request.pk)
+        return [Trace(service, str(service)), Trace(request, gettext("request"), "web-service-request", place)]
 
     @classmethod
     def accept(cls, held):

@@ -15,6 +15,7 @@ from licensing import models as licensing
 from licensing.creation import create_licensee
 from merchants.models import CheckoutPage, Member, User
 from orders.models import ActivationCode, Order, OrderEvent, Refund
+from outbound.models import OutgoingRequest
 from portal.orders.tests.conftest import text
 
 pytestmark = pytest.mark.django_db
@@ -293,15 +294,73 @@ def test_a_code_of_another_order_is_a_404(desk, order, pay, product):
 
 
 def test_an_item_of_many_units_is_shown_in_parts(desk, order, pay, make_product, make_pool):
-    pay(make_product(keys=50), order="MANY", quantity=50)
+    pay(make_product(keys=120), order="MANY", quantity=120)
     many = Order.objects.get(number="MANY")
     page = desk.page.replace("A0012345678", "MANY").replace(f"/{order.pk}/", f"/{many.pk}/")
 
-    first, last = text(desk.get(page)), text(desk.get(page + "?from=41"))
+    first, last = desk.get(page).content.decode(), desk.get(page + "?from=91").content.decode()
 
-    assert "Codes 1 to 20 of 50" in first and "Activation code 20 " in first and "Activation code 21 " not in first
-    assert "Codes 41 to 50 of 50" in last and "Activation code 50 " in last
+    assert "Codes 1 to 30 of 120" in first and '"More for code 30"' in first and '"More for code 31"' not in first
+    assert "Codes 91 to 120 of 120" in last and '"More for code 120"' in last
     assert desk.get(page + "?from=x").status_code == 200
+
+
+def test_a_page_of_an_item_with_thousands_of_codes_is_small(
+    desk, order, pay, make_product, django_assert_max_num_queries
+):
+    pay(make_product(keys=3000), order="MANY", quantity=3000)
+    many = Order.objects.get(number="MANY")
+    page = desk.page.replace("A0012345678", "MANY").replace(f"/{order.pk}/", f"/{many.pk}/")
+
+    with django_assert_max_num_queries(12):
+        response = desk.get(page)
+
+    assert len(response.content) < 90_000  # the style sheets and scripts add 40 kB
+    assert "3,000 licenses on the way to ada@example.com." in text(response)
+
+
+def test_it_shows_the_pool_and_batch_of_a_code(desk, order, merchant):
+    page, pool = desk.get(desk.page).content.decode(), merchant.pools.get()
+    batch = pool.batches.get()
+
+    assert f"from pool: {pool}, batch {batch.pk}" in text(desk.get(desk.page))
+    is_linked = "admin" in desk.page  # the portal's member is in support, and may not see pools
+    assert (f'href="/admin/pools/keybatch/{batch.pk}/change/"' in page) == is_linked
+
+
+def test_a_manager_gets_links_to_the_pool_and_the_batch(client, order, make_member, merchant):
+    client.force_login(make_member(Member.Role.MANAGER).user)
+    pool = merchant.pools.get()
+
+    page = client.get(f"/orders/{order.number}/").content.decode()
+
+    assert f'<a href="/pools/{pool.pk}/">{pool}</a>' in page
+    assert f'<a href="/pools/{pool.pk}/batches/">batch {pool.batches.get().pk}</a>' in page
+
+
+@pytest.mark.parametrize("unit", [1, None])
+def test_a_manager_gets_a_link_to_the_request(unit, client, order, code, make_member, merchant):
+    client.force_login(make_member(Member.Role.MANAGER).user)
+    service = WebService.objects.create(merchant=merchant, name="Gen", url="https://shop.example/", secret="whsec_")
+    ActivationCode.objects.filter(pk=code.pk).update(source="web_service")
+    requests = [
+        OutgoingRequest.objects.create(
+            merchant=merchant,
+            upstream=service,
+            item=code.item,
+            unit=unit,
+            method="POST",
+            url="x",
+            outcome=outcome,
+            **fields,
+        )
+        for outcome, fields in (("temporary", {}), ("ok", {}), ("fatal", {}), ("ok", {"is_test": True}))
+    ]
+
+    page = client.get(f"/orders/{order.number}/").content.decode()
+
+    assert f'<a href="/web-services/{service.pk}/">Gen</a>' in page
+    assert re.findall(r'href="/web-services/\d+/requests/(\d+)/"', page) == [str(requests[1].pk)]
 
 
 def test_markup_in_a_customers_name_is_text(desk, order):
@@ -339,13 +398,14 @@ def test_the_page_stops_polling_after_repeated_delivery_failures(desk, order, co
 
 
 def test_revealing_or_resending_a_code_stays_on_its_part_of_the_list(desk, order, pay, make_product):
-    pay(make_product(keys=30), order="MANY", quantity=30)
-    code = ActivationCode.objects.get(item__order__number="MANY", unit=25)
+    pay(make_product(keys=40), order="MANY", quantity=40)
+    code = ActivationCode.objects.get(item__order__number="MANY", unit=35)
     many = code.item.order
     base = desk.url("").replace("A0012345678", "MANY").replace(f"/{order.pk}/", f"/{many.pk}/")
 
     assert code.code in text(desk.post(f"{base}codes/{code.pk}/reveal/"))
-    assert f"Activation code {code.unit} " in text(desk.post(f"{base}codes/{code.pk}/resend/", follow=True))
+    page = desk.post(f"{base}codes/{code.pk}/resend/", follow=True).content.decode()
+    assert f'"More for code {code.unit}"' in page
 
 
 def test_an_order_of_many_items_is_shown_in_parts(desk, order, api, make_payment, make_product):

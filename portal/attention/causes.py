@@ -218,7 +218,7 @@ def read_causes(
 ) -> list[AttentionCause]:
     """The causes of what needs attention, worst first: what is new, or else what is `older`.
 
-    `pools` are the merchant's, if they are in hand.
+    `pools` are the merchant's with their stock, if they are in hand.
     """
     groups = (read_older_groups if older else read_recent_groups)(merchant=merchant.pk)
     stuck = [each for each in groups if each.trouble == Trouble.ITEM]
@@ -233,10 +233,10 @@ def read_causes(
         cause.source = cause.source or source
         cause.add(each)
     # Test orders take keys of a test pool, but their product has the live one.
-    own_pools = merchant.pools.all() if pools is None else pools
-    test_pools = {pool.live_id: pool for pool in own_pools} if merchant.is_test and stuck else {}
+    own_pools = (merchant.pools.with_stock() if pools is None else pools) if stuck else ()
+    stocks = {pool.live_id or pool.pk: pool for pool in own_pools}
     for cause in causes.values():
-        describe(cause, test_pools)
+        describe(cause, stocks)
     return sorted(causes.values(), key=lambda cause: (cause.rank, -cause.count, cause.since))
 
 
@@ -310,12 +310,12 @@ def upstream_models() -> Iterable[Any]:
 # Describing
 
 
-def describe(cause: AttentionCause, test_pools: Mapping[int | None, LicensePool]) -> None:
+def describe(cause: AttentionCause, stocks: Mapping[int, Any]) -> None:
     """Set the cause's title, reason, rank and fix."""
     if cause.slug == LOOKS_WRONG:
         describe_looks_wrong(cause)
     elif cause.source or cause.slug == "no-source":
-        describe_stuck(cause, test_pools)
+        describe_stuck(cause, stocks)
     else:
         DESCRIPTIONS[cause.trouble](cause)
 
@@ -324,7 +324,7 @@ def ask(cause: AttentionCause, label: str | Promise) -> Fix:
     return Fix(label, reverse("attention-fix", args=[cause.slug]), is_question=True)
 
 
-def describe_stuck(cause: AttentionCause, test_pools: Mapping[int | None, LicensePool]) -> None:
+def describe_stuck(cause: AttentionCause, stocks: Mapping[int, Any]) -> None:
     cause.rank, source = 2, cause.source
     cause.reason = _("Customers who paid are waiting for their licenses.")
     if source is None:
@@ -343,7 +343,9 @@ def describe_stuck(cause: AttentionCause, test_pools: Mapping[int | None, Licens
         cause.more = Fix(label, url, role=Role.MANAGER)
     if source.fix:
         label, name = source.fix
-        place = test_pools.get(source.place.pk, source.place)
+        place = stocks.get(source.place.pk, source.place)
+        if getattr(place, "available", 0):  # it was just filled
+            cause.title = Source.describe_stuck(source, cause.count)
         cause.fix = Fix(label, reverse(name, args=[place.pk]), role=Role.MANAGER)
         cause.look = "empty"
     elif source.item_fix:

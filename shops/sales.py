@@ -272,7 +272,9 @@ def _items(line: Line, name: str, wanted: Wanted, currency: str) -> Iterable[dic
     """The items of a line: one for each product of a bundle, of which the first has the price."""
     price = format_amount(line.total, currency)
     if not wanted.products:
-        product = line.ids[0] if line.ids and wanted.products is None else f"{line.name} ({' '.join(line.ids[:1])})"
+        # In parentheses, so that no name is taken for the SKU of a product.
+        [own] = line.ids[:1] or ["–"]
+        product = own if line.ids and wanted.products is None else f"{line.name} ({own})"
         yield {"item": name, "product": product[:MAX_OTHER_PRODUCT], "quantity": line.quantity, "total_price": price}
         return
     for number, (sku, multiplier) in enumerate(wanted.products):

@@ -22,7 +22,8 @@ UNREAD = {"script", "style", "code", "pre", "svg"}
 WORDS = re.compile(r"(?=.*[aeiou])[A-Za-z][a-z]+([ ,:;()]+[A-Za-z]*)*:?")
 # Names and data of the test's rows, and names in protocols.
 NAMES = re.compile(
-    r"Program|Never filled|Outsider|Northlight|Photo P|Your license for|Everything$|Vendor$|Soon$|Expired$|Revoked$|main$|long|Stripe"
+    r"Program|Never filled|Outsider|Northlight|Photo P|Your license for|"
+    r"Everything$|Vendor$|Soon$|Expired$|Revoked$|main$|long|Stripe"
     r"|Deutsch|English|curl|Authorization|Date$|From$|Company|Country|Currency|Email$|Language$|Order:|Quantity\b"
     r"|Subject$"
     r"|\w+ long|Eur$|Shop|Max$|Unit$|Item$|Order$|To$|hex|Python|com$|example$"

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
@@ -18,5 +19,10 @@ class ApiSchema(SpectacularAPIView):
 
 @cache
 def _render(renderer: Callable[[], BaseRenderer]) -> str | bytes:
-    schema = SpectacularAPIView.generator_class().get_schema(request=None, public=True)
-    return renderer().render(schema, renderer_context={})
+    return renderer().render(read_schema(), renderer_context={})
+
+
+@cache
+def read_schema() -> dict[str, Any]:
+    schema: dict[str, Any] = SpectacularAPIView.generator_class().get_schema(request=None, public=True)
+    return schema

@@ -1,14 +1,15 @@
 """Reads our API's schema into what its pages show. https://spec.openapis.org/oas/v3.0.3"""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
-from drf_spectacular.generators import SchemaGenerator
+
+from api.docs import read_schema
 
 MAX_DEPTH = 4  # of fields in fields
 PREFIX = "#/components/schemas/"
@@ -66,7 +67,7 @@ class Operation:
     replies: list[Reply]
     answer: list[Value]
     body: Any = None  # a sample
-    tag: str = field(default="")
+    tag: str = ""
 
     @property
     def url(self) -> str:
@@ -78,12 +79,6 @@ class Operation:
         for name, value in SAMPLES.items():
             path = path.replace(f"{{{name}}}", str(value))
         return path
-
-
-@cache
-def read_schema() -> dict[str, Any]:
-    schema: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)
-    return schema
 
 
 @cache

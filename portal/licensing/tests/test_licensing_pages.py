@@ -2,6 +2,7 @@
 
 import pytest
 from django.urls import reverse
+from django.utils.html import strip_tags
 
 from licensing.creation import create_licensee
 from licensing.failures import record_failures, record_refusal
@@ -143,7 +144,7 @@ def test_a_licensee_is_found_by_the_beginning_of_its_name(support, licensee, mak
 
     text = post(support, "licensing", search="ada").content.decode()
 
-    assert "Ada’s" in text and "Bob" not in text
+    assert "Ada’s" in text and "Bob" not in strip_tags(text)
     assert "No licensees found" in post(support, "licensing", search="KW-SECRET").content.decode()
 
 
@@ -152,7 +153,7 @@ def test_another_merchants_licensee_is_not_found(client, outsider, licensee):
 
     assert "No licensees found" in post(client, "licensing", search=NUMBER).content.decode()
     for query in ("", f"?product={licensee.product.pk}"):
-        text = page_text(client, "licensing", query=query)
+        text = strip_tags(page_text(client, "licensing", query=query))
         assert "Ada" not in text and "Photo" not in text
 
 

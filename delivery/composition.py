@@ -148,13 +148,16 @@ class Texts:
         return next((template.body for template in self._for(product_id) if template.body), "")
 
     def origin(self, product_id: int | None, language: str) -> str:
-        """Return where the text of a product comes from: default, shared, custom or english."""
-        found = next((template for template in self._for(product_id) if template.body or template.subject), None)
-        if found is None:
+        """Return where the text of a product comes from: default, shared, own or english."""
+        used = self.used(product_id)
+        if used is None:
             return "default"
-        if found.product_id != product_id:
+        if used.product_id != product_id:
             return "shared"
-        return "custom" if found.language == language else "english"
+        return "own" if used.language == language else "english"
+
+    def used(self, product_id: int | None) -> EmailTemplate | None:
+        return next((template for template in self._for(product_id) if not template.is_default), None)
 
     def _for(self, product_id: int | None) -> Iterator[EmailTemplate]:
         return (template for template in self.templates if template.product_id in {product_id, None})
@@ -163,10 +166,8 @@ class Texts:
 def render_email(content: EmailContent, texts: Texts) -> EmailMultiAlternatives:
     """Return the e-mail, without a recipient."""
     order, vendor = content.order, content.order.merchant.vendor
+    subject = render_subject(content, texts)
     with translation.override(content.language):
-        subject = _subject(content, texts)
-        if order.merchant.is_test:
-            subject = mark_subject(subject)
         parts = list(_parts(content, texts))
         context = {
             "subject": subject,
@@ -188,6 +189,12 @@ def render_email(content: EmailContent, texts: Texts) -> EmailMultiAlternatives:
     set_sender(message, vendor)
     message.attach_alternative(html, "text/html")
     return message
+
+
+def render_subject(content: EmailContent, texts: Texts) -> str:
+    with translation.override(content.language):
+        subject = _subject(content, texts)
+    return mark_subject(subject) if content.order.merchant.is_test else subject
 
 
 def _subject(content: EmailContent, texts: Texts) -> str:

@@ -169,9 +169,11 @@ for (const form of document.querySelectorAll("form[data-preview]")) {
     frame.replaceWith(fresh);
     form.requestSubmit(button);
   };
-  form.addEventListener("input", () => {
+  // Not on the form itself, because the choices above the preview are outside.
+  document.addEventListener("input", ({ target }) => {
+    if (target.form !== form) return;
     clearTimeout(timer);
-    timer = setTimeout(show, 500);
+    timer = setTimeout(show, target.type === "radio" ? 0 : 500);
   });
   // Unsaved text, after an error or a test e-mail, is previewed right away.
   if (form.dataset.preview) show();

@@ -11,7 +11,7 @@ WORDS = re.compile(r"\S+ *|\n|[^\S\n]+")
 LINES = re.compile(r"[^\n]*\n|[^\n]+")
 
 
-class Piece(NamedTuple):
+class MarkedPiece(NamedTuple):
     text: str
     is_changed: bool
 
@@ -22,8 +22,8 @@ class Piece(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    old: list[Piece]
-    new: list[Piece]
+    old: list[MarkedPiece]
+    new: list[MarkedPiece]
 
     @property
     def removed(self) -> int:
@@ -51,8 +51,8 @@ def compare_texts(old: str, new: str) -> Comparison:
     changed = [[False] * start + [True] * len(each) + [False] * end for each in middle]
     if max(map(len, middle)) <= MAX_PARTS:
         # Without the spaces after words, because those at the end of a line have none.
-        stripped = ([part.rstrip(" ") for part in each] for each in middle)
-        for block in SequenceMatcher(None, *stripped).get_matching_blocks():
+        removed, added = ([part.rstrip(" ") for part in each] for each in middle)
+        for block in SequenceMatcher(None, removed, added).get_matching_blocks():
             for flags, position in zip(changed, block[:2], strict=True):
                 flags[start + position : start + position + block.size] = [False] * block.size
     return Comparison(*(_join(each, flags) for each, flags in zip(parts, changed, strict=True)))
@@ -64,11 +64,11 @@ def _count_equal(old: list[str], new: list[str]) -> int:
     return next(differing, min(len(old), len(new)))
 
 
-def _join(parts: list[str], changed: list[bool]) -> list[Piece]:
+def _join(parts: list[str], changed: list[bool]) -> list[MarkedPiece]:
     runs = groupby(zip(parts, changed, strict=True), key=lambda pair: pair[1])
-    return [Piece("".join(part for part, _ in run), is_changed) for is_changed, run in runs]
+    return [MarkedPiece("".join(part for part, _ in run), is_changed) for is_changed, run in runs]
 
 
-def _count_changed(pieces: list[Piece]) -> int:
+def _count_changed(pieces: list[MarkedPiece]) -> int:
     """Return the number of words."""
     return sum(len(piece.text.split()) for piece in pieces if piece.is_changed)

@@ -52,7 +52,7 @@ class GalleryFilters(forms.Form):
         ),
     )
     language = forms.ChoiceField(
-        label=_("Language"), required=False, choices=[("", _("all languages")), *LANGUAGES.items()]
+        label=_("Language"), required=False, choices=[("", _("All languages")), *LANGUAGES.items()]
     )
     own = forms.BooleanField(label=_("Only own texts"), required=False)
 
@@ -82,6 +82,10 @@ class Card:
         return ORIGINS[self.texts.origin(self.place.product_id, self.place.language)]
 
     @property
+    def language(self) -> str:
+        return self.used.language if self.used else self.place.language
+
+    @property
     def subject(self) -> str:
         return render_subject(fill_content(self.place.merchant, self.sample, self.place.language), self.texts)
 
@@ -96,11 +100,12 @@ class Card:
 
 
 @dataclass(frozen=True)
-class Row:
+class CardRow:
     """A product's cards, or those for all products."""
 
     product: Product | None
     cards: list[Card]
+    has_more: bool  # cards that aren't shown
 
 
 @member_required(Role.MANAGER)
@@ -150,7 +155,7 @@ def choose_products(
     return products
 
 
-def make_rows(merchant: Merchant, scopes: list[Product | None], chosen: dict[str, Any]) -> list[Row]:
+def make_rows(merchant: Merchant, scopes: list[Product | None], chosen: dict[str, Any]) -> list[CardRow]:
     in_scopes = Q(product=None) | Q(product__in=[product for product in scopes if product])
     templates = list(merchant.email_templates.filter(in_scopes).current())
     languages = [chosen["language"]] if "language" in chosen else list(LANGUAGES)
@@ -162,9 +167,10 @@ def make_rows(merchant: Merchant, scopes: list[Product | None], chosen: dict[str
             Card(Place(merchant, product, language), Texts.choose(fitting, language), product or sample)
             for language in languages
         ]
+        shown = cards
         if "own" in chosen or (product and "product" not in chosen):
-            cards = [card for card in cards if card.is_own]
-        rows.append(Row(product, cards))
+            shown = [card for card in cards if card.is_own]
+        rows.append(CardRow(product, shown, has_more=len(shown) < len(LANGUAGES)))
     return [row for row in rows if row.cards]
 
 

@@ -59,10 +59,8 @@ class Version:
         return Version(self.place, earlier or None)
 
 
-def get_version(place: Place, key: str) -> Version | None:
-    """Return a version of this text, or None for an empty key. Raise Http404 for other texts' versions."""
-    if not key:
-        return None
+def get_version(place: Place, key: str) -> Version:
+    """Return a version of this text. Raise Http404 for versions of other texts."""
     if key == DEFAULT:
         return Version(place, None)
     if not key.isdecimal() or len(key) > 18:
@@ -77,9 +75,8 @@ def compare(request, scope: str, language: str) -> HttpResponse:
     place = get_place(request, scope, language)
     newest = [Version(place, template) for template in place.versions()[:MAX_VERSIONS]]
     default = Version(place, None)
-    new = get_version(place, request.GET.get("new", "")) or (newest or [default])[0]
-    old = get_version(place, request.GET.get("old", "")) or new.before()
-
+    new = get_version(place, request.GET["new"]) if request.GET.get("new") else (newest or [default])[0]
+    old = get_version(place, request.GET["old"]) if request.GET.get("old") else new.before()
     subject, body = (compare_texts(old.texts[name], new.texts[name]) for name in ("subject", "body"))
     choices = {version.key: version for version in [*newest, old, new, default]}
     context = {

@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 from django.contrib import messages
@@ -26,7 +27,9 @@ PREVIEW_POLICY = {
     "form-action": "'none'",
     "frame-ancestors": "'self'",
 }
-SCHEMES = {"light": "not all", "dark": "all"}  # and the media that get the e-mail's styles for dark mode
+SCHEMES = {"light", "dark"}
+BOTH_SCHEMES = re.compile(r"color-scheme: light dark")
+IN_DARK_MODE = re.compile(r"\(prefers-color-scheme: dark\)")
 
 
 @member_required(Role.MANAGER)
@@ -53,8 +56,8 @@ def edit(request, scope: str, language: str) -> HttpResponse:
 
 def get_initial_texts(request, place: Place) -> dict[str, str]:
     """Return the editor's initial text: the current one, an earlier version, or Keywell's default."""
-    version = get_version(place, request.GET.get("version", ""))
-    return version.texts if version else place.editor_texts(place.current)
+    wanted = request.GET.get("version")
+    return get_version(place, wanted).texts if wanted else place.editor_texts(place.current)
 
 
 def get_preview(request, place: Place) -> str:
@@ -86,7 +89,7 @@ def show_preview(
 ) -> HttpResponse:
     """Render an e-mail for an iframe; without one, the errors of the form in the context."""
     if mail:
-        context |= {"mail": mail, "html": in_scheme(mail.alternatives[0][0], scheme)}
+        context |= {"mail": mail, "html": in_scheme(str(mail.alternatives[0][0]), scheme)}
     response = render(request, "portal/emails/email_preview.html", context)
     response.content_security_policy = PREVIEW_POLICY  # type: ignore[attr-defined]
     return response
@@ -97,8 +100,8 @@ def in_scheme(html: str, scheme: str) -> str:
     if scheme not in SCHEMES:
         return html
     before, tag, rest = html.partition("<style>")
-    rest = rest.replace("color-scheme: light dark", f"color-scheme: {scheme}", 1)
-    return before + tag + rest.replace("(prefers-color-scheme: dark)", SCHEMES[scheme], 1)
+    rest = BOTH_SCHEMES.sub(f"color-scheme: {scheme}", rest, count=1)
+    return before + tag + IN_DARK_MODE.sub("all" if scheme == "dark" else "not all", rest, count=1)
 
 
 @member_required(Role.MANAGER)

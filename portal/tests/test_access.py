@@ -157,11 +157,15 @@ GET  emails/sender/                                         login     login    4
 POST emails/sender/                                         login     login    403     302     302   302      403
 GET  emails/texts/<slug:scope>/<slug:language>/             login     login    403     200     200   404      403
 POST emails/texts/<slug:scope>/<slug:language>/             login     login    403     302     302   404      403
+GET  emails/texts/<slug:scope>/<slug:language>/picture/     login     login    403     200     200   404      403
 GET  emails/texts/<slug:scope>/<slug:language>/preview/     login     login    403     200     200   404      403
 POST emails/texts/<slug:scope>/<slug:language>/preview/     login     login    403     200     200   404      403
 POST emails/texts/<slug:scope>/<slug:language>/test/        login     login    403     200     200   404      403
 GET  emails/texts/<slug:scope>/<slug:language>/reset/       login     login    403     200     200   404      403
 POST emails/texts/<slug:scope>/<slug:language>/reset/       login     login    403     302     302   404      403
+GET  emails/texts/<slug:scope>/<slug:language>/versions/    login     login    403     200     200   404      403
+GET  emails/texts/<slug:scope>/<slug:language>/restore/<slug:version>/ login login 403  200     200   404      403
+POST emails/texts/<slug:scope>/<slug:language>/restore/<slug:version>/ login login 403  302     302   404      403
 
 GET  webhooks/                                              login     login    403     200     200   200      403
 GET  webhooks/add/                                          login     login    403     200     200   200      403
@@ -565,6 +569,7 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
         "digest": "unknown",
         "scope": order.items.earliest("pk").product_id,
         "language": "de",
+        "version": "default",
         "slug": "northlight",
         "provider": "postmark",
         "merchant": merchant.slug,

@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from html import unescape
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -109,7 +110,7 @@ def test_the_preview_shows_the_version_in_the_editor(manager):
     for wanted, subject in [(str(version.pk), "Yours: "), ("default", "Ihre Lizenz für"), ("", "Newer")]:
         editor = page(manager, f"/emails/texts/all/de/?version={wanted}")
         (address,) = re.findall(r'name="preview"[^>]* src="([^"]*)"', editor)
-        assert f"<strong>{subject}" in page(manager, address)
+        assert f"<strong>{subject}" in page(manager, unescape(address))
 
 
 def test_keywells_text_is_available_even_if_english_is_used_instead(manager, merchant):
@@ -154,14 +155,28 @@ def test_a_test_email_goes_to_the_sender_and_saves_nothing(manager, mailoutbox):
     assert not EmailTemplate.objects.exists()
 
 
-def test_the_overview_shows_which_text_each_language_uses(manager, merchant):
-    pk = create_product(merchant)
-    EmailTemplate.objects.create(merchant=merchant, language="en", body="all {KEY}")
-    EmailTemplate.objects.create(merchant=merchant, language="de", body="Pro {KEY}", product_id=pk)
+@pytest.mark.parametrize(("scheme", "background"), [("light", "not all"), ("dark", "all")])
+def test_the_preview_is_light_or_dark_whatever_the_browser_prefers(manager, scheme, background):
+    for answer in (
+        manager.get(f"/emails/texts/all/de/preview/?scheme={scheme}"),
+        manager.post("/emails/texts/all/de/preview/", TEXTS | {"scheme": scheme}),
+    ):
+        html = answer.content.decode()
+        assert f"@media {background} {{\n  .ground" in html
+        assert f":root {{ color-scheme: {scheme};" in html and "(prefers-color-scheme" not in html
 
-    content = page(manager, "/emails/")
-    for cell in ("custom", "same as English", "same as all products"):
-        assert cell in content
+
+def test_a_text_is_shown_as_it_is_even_if_it_looks_like_a_style(manager):
+    looks = "<style> color-scheme: light dark (prefers-color-scheme: dark)"
+
+    html = manager.post("/emails/texts/all/de/preview/", {"scheme": "dark", "subject": looks, "body": "{KEY}"})
+
+    assert html.content.decode().count("color-scheme: light dark (prefers-color-scheme: dark)") == 2
+
+
+def test_without_a_chosen_scheme_the_browser_decides(manager):
+    for query in ("", "?scheme=purple"):
+        assert "(prefers-color-scheme: dark)" in page(manager, f"/emails/texts/all/de/preview/{query}")
 
 
 def make_image(kind="PNG", size=(1000, 200)):

@@ -68,6 +68,29 @@ document.addEventListener("htmx:afterSwap", (event) => {
   target.scrollTop = 0;
 });
 
+// “E-mail” doesn't break at its hyphen. The text stays as it is, for searching and copying.
+function keepTogether(root) {
+  const texts = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+  const found = [];
+  while (texts.nextNode()) {
+    const { data, parentElement } = texts.currentNode;
+    if (!/\be-mail/i.test(data) || parentElement.closest("textarea, option, script, pre, .unbroken")) continue;
+    // In a flex box, the parts of a text would become items.
+    if (!/flex|grid/.test(getComputedStyle(parentElement).display)) found.push(texts.currentNode);
+  }
+  for (const text of found) {
+    // From the end, so that the positions of the others stay.
+    for (const { index, 0: word } of [...text.data.matchAll(/\be-mails?/gi)].reverse()) {
+      const range = document.createRange();
+      range.setStart(text, index);
+      range.setEnd(text, index + word.length);
+      range.surroundContents(Object.assign(document.createElement("span"), { className: "unbroken" }));
+    }
+  }
+}
+keepTogether(document.body);
+document.addEventListener("htmx:load", (event) => keepTogether(event.detail.elt));
+
 // Messages can be closed.
 for (const button of document.querySelectorAll("[data-close-message]")) {
   button.hidden = false;

@@ -5,11 +5,11 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from merchants.models import Merchant
+from merchants.models import Member, Merchant
 from pools.ledger import stocks_by_day
 from pools.models import KeyImport
 from portal.access import Role, member_required
-from portal.attention.causes import count_things, read_causes
+from portal.attention.causes import AttentionCause, Fix, count_things, read_causes
 from portal.first_steps import get_first_steps, is_new
 from portal.pools.chart import StockChart
 from portal.pools.stock import Stock, get_stock
@@ -17,6 +17,7 @@ from portal.sales import DAYS, Bars, read_days, read_today
 
 MAX_POOLS = 6
 MAX_LATEST = 6
+MAX_CAUSES = 8
 LATEST_FIELDS = ("merchant", "number", "status", "email", "first_name", "last_name", "paid_at")
 
 
@@ -38,13 +39,18 @@ def dashboard(request) -> HttpResponse:
         **sales,
         "latest": latest,
         "steps": get_first_steps(request.member) if is_new(merchant, bool(latest)) else [],
-        "causes": causes,
+        "causes": [(cause, fix_for(request.member, cause)) for cause in causes[:MAX_CAUSES]],
+        "more_causes": len(causes) > MAX_CAUSES,
         "attention_count": count_things(causes),
         "imports": KeyImport.objects.filter(pool__merchant=merchant, status__in=KeyImport.OPEN)
         .select_related("pool")
         .order_by("uploaded_at"),
     }
     return render(request, "portal/dashboard.html", context)
+
+
+def fix_for(member: Member, cause: AttentionCause) -> Fix | None:
+    return cause.fix if cause.fix and member.may(cause.fix.role) else None
 
 
 def get_charts(stock: list[Stock]) -> list[StockChart]:

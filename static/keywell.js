@@ -53,6 +53,44 @@ document.addEventListener("click", (event) => {
   }
 });
 
+// A log's request shows beside the list, or as a page where there is no room for it.
+document.addEventListener("htmx:confirm", (event) => {
+  const { elt, target } = event.detail;
+  if (target.id !== "detail" || target.checkVisibility()) return;
+  event.preventDefault();
+  location.assign(elt.href);
+});
+document.addEventListener("htmx:afterSwap", (event) => {
+  const { target, requestConfig } = event.detail;
+  if (target.id !== "detail" || !requestConfig.elt.href) return;
+  document.querySelector(".entries [aria-current]")?.removeAttribute("aria-current");
+  requestConfig.elt.setAttribute("aria-current", "true");
+  target.scrollTop = 0;
+});
+
+// “E-mail” doesn't break at its hyphen. The text stays as it is, for searching and copying.
+function keepTogether(root) {
+  const texts = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+  const found = [];
+  while (texts.nextNode()) {
+    const { data, parentElement } = texts.currentNode;
+    if (!/\be-mail/i.test(data) || parentElement.closest("textarea, option, script, pre, .unbroken")) continue;
+    // In a flex box, the parts of a text would become items.
+    if (!/flex|grid/.test(getComputedStyle(parentElement).display)) found.push(texts.currentNode);
+  }
+  for (const text of found) {
+    // From the end, so that the positions of the others stay.
+    for (const { index, 0: word } of [...text.data.matchAll(/\be-mails?/gi)].reverse()) {
+      const range = document.createRange();
+      range.setStart(text, index);
+      range.setEnd(text, index + word.length);
+      range.surroundContents(Object.assign(document.createElement("span"), { className: "unbroken" }));
+    }
+  }
+}
+keepTogether(document.body);
+document.addEventListener("htmx:load", (event) => keepTogether(event.detail.elt));
+
 // Messages can be closed.
 for (const button of document.querySelectorAll("[data-close-message]")) {
   button.hidden = false;
@@ -135,6 +173,31 @@ for (const form of document.querySelectorAll("form[data-drop]")) {
     form.requestSubmit();
   });
 }
+
+// Rows of a list are dragged by their handle. Buttons do the same by keyboard.
+function showHandles(root) {
+  for (const handle of root.querySelectorAll("[data-handle]")) handle.hidden = false;
+}
+showHandles(document);
+document.addEventListener("htmx:load", (event) => showHandles(event.detail.elt));
+document.addEventListener("pointerdown", (event) => {
+  const handle = event.target.closest("[data-handle]");
+  if (!handle) return;
+  event.preventDefault();
+  const row = handle.closest("li");
+  row.classList.add("moved");
+  handle.setPointerCapture(event.pointerId);
+  handle.onpointermove = ({ clientY }) => {
+    const isBelow = (other) => clientY > other.getBoundingClientRect().top + other.offsetHeight / 2;
+    const others = [...row.parentElement.children].filter((other) => other !== row);
+    row.parentElement.insertBefore(row, others.find((other) => !isBelow(other)) ?? null);
+  };
+  handle.onlostpointercapture = () => {
+    handle.onpointermove = handle.onlostpointercapture = null;
+    row.classList.remove("moved");
+    row.dispatchEvent(new Event("arranged", { bubbles: true }));
+  };
+});
 
 // Try an operation of the API with a test key, which stays in this page.
 for (const section of document.querySelectorAll("[data-try]")) {

@@ -56,3 +56,14 @@ def test_a_message_lies_over_the_page_and_can_be_closed(browser, live_server, cl
 
     browser.find_element(By.CSS_SELECTOR, "[data-close-message]").click()
     wait_until(lambda: "Checkout page changed." not in text(browser))
+
+
+def test_the_word_e_mail_is_never_broken(browser, live_server, client, owner):
+    enter(browser, live_server, client, owner)
+    browser.set_window_size(320, 900)
+    browser.get(f"{live_server}{reverse('emails')}")
+    lines = "return [...document.querySelectorAll('main .unbroken')].map((word) => word.getClientRects().length)"
+
+    wait_until(lambda: browser.execute_script(lines))
+    assert set(browser.execute_script(lines)) == {1}
+    assert "E-mails to your customers go through Keywell" in text(browser)

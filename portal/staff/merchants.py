@@ -18,6 +18,7 @@ from merchants.onboarding import create_merchant
 from merchants.team import TeamError, renew
 from notices.api_keys import ApiKeyRevoked, create_api_key, notify_owners
 from portal.staff.labels import NamedFields
+from portal.staff.lists import StaffList
 from portal.team.invitations import send
 from work.refusals import Refused
 
@@ -26,6 +27,20 @@ admin.site.unregister([EmailAddress, Authenticator, Group])
 
 
 class MerchantFilter(admin.RelatedFieldListFilter):
+    """Offers the first merchants only. Thousands would be a long page; the page of each merchant links to its rows."""
+
+    MAX_CHOICES = 50
+
+    def field_choices(self, field, request, model_admin):
+        shown = Merchant.objects.order_by("name", "pk")[: self.MAX_CHOICES]
+        chosen = Merchant.objects.filter(pk=self.lookup_val) if str(self.lookup_val or "").isdecimal() else []
+        return [(merchant.pk, str(merchant)) for merchant in dict.fromkeys([*shown, *chosen])]
+
+    @property
+    def note(self) -> str:
+        is_cut = len(self.lookup_choices) >= self.MAX_CHOICES
+        return gettext("Open the page of any other merchant for its lists.") if is_cut else ""
+
     def has_output(self):
         """Filter also if there is only one merchant, because the order of the list relies on it."""
         return bool(self.lookup_val) or super().has_output()
@@ -35,6 +50,9 @@ class Lean(NamedFields):
     """Omits the scripts for slugs: they are a third of a page's size, and no page uses them."""
 
     view_on_site: Any = False  # staff aren't members of any merchant
+
+    def get_changelist(self, request, **kwargs):
+        return StaffList
 
     def get_fieldsets(self, request, obj=None):
         """On the page that adds a row, leave out what it doesn't have yet."""

@@ -21,10 +21,11 @@ from fulfillment.attention import needing_attention, newest_needing_attention
 from fulfillment.personal_data import PersonalData, describe_counts
 from merchants.models import Merchant
 from orders.models import Order, RefusedReport, Subscription
-from orders.search import MAX_SEARCH, find, get_shown_kinds, is_secret, look_up, text_for_url
+from orders.search import find, get_shown_kinds, is_secret, look_up, text_for_url
 from pools.models import LicenseKey
 from portal.orders.desk import Desk, orders_for_desk
 from portal.orders.page import ACTIONS, order_page, perform
+from portal.search import read_text
 from portal.staff.large_tables import LargeTable, LargeTableList
 from portal.staff.merchants import MerchantFilter, NoAddOrDelete, ReadOnly
 
@@ -162,9 +163,7 @@ class OrderAdmin(LargeTable, NoAddOrDelete, admin.ModelAdmin):
 
     def changelist_view(self, request, extra_context=None):
         if request.method == "POST" and "search" in request.POST:
-            return self._search(
-                request, request.POST["search"].replace("\0", "").replace("\r\n", "\n")[:MAX_SEARCH].strip()
-            )
+            return self._search(request, read_text(request))
         return super().changelist_view(request, extra_context)
 
     def _search(self, request, text: str):

@@ -20,16 +20,15 @@ Consequences = list[str]
 def ask(model_admin: Any, request: HttpRequest, consequences: Consequences, **context: Any) -> HttpResponse:
     """Show the consequences. The form repeats the request, with the answer."""
     fields = [
-        (name, value)
-        for name, values in request.POST.lists()
-        if name != "csrfmiddlewaretoken"
-        for value in values
+        (name, value) for name, values in request.POST.lists() if name != "csrfmiddlewaretoken" for value in values
     ]
-    context = {"opts": model_admin.opts, "consequences": consequences, "fields": [*fields, (CONFIRMED, "yes")]} | context
+    context = {
+        "opts": model_admin.opts,
+        "consequences": consequences,
+        "fields": [*fields, (CONFIRMED, "yes")],
+    } | context
     context |= {"cancel": request.get_full_path()} if "cancel" not in context else {}
-    return TemplateResponse(
-        request, "admin/confirmation.html", model_admin.admin_site.each_context(request) | context
-    )
+    return TemplateResponse(request, "admin/confirmation.html", model_admin.admin_site.each_context(request) | context)
 
 
 def confirmed_action(
@@ -74,9 +73,9 @@ class ConfirmsConsequences:
         return []
 
     def save_related(self, request, form, formsets, change):
-        if change and CONFIRMED not in request.POST:
-            if consequences := self.get_consequences(request, form, formsets):
-                raise Unconfirmed(form.instance, consequences)
+        is_asked = change and CONFIRMED not in request.POST
+        if is_asked and (consequences := self.get_consequences(request, form, formsets)):
+            raise Unconfirmed(form.instance, consequences)
         super().save_related(request, form, formsets, change)  # type: ignore[misc]
 
     def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
@@ -101,4 +100,3 @@ def find_obstacles(model: Any, rows: Iterable[Any]) -> Iterable[str]:
             others = relation.related_model._default_manager.filter(**{f"{relation.field.name}__in": pks})
             if count := number(others):
                 yield f"{capfirst(relation.related_model._meta.verbose_name_plural)}: {count}"
-

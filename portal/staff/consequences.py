@@ -47,7 +47,9 @@ def counted(found: int, text: str) -> str:
 
 def forbid_delivery(page: CheckoutPage) -> list[str]:
     orders = Order.objects.filter(checkout_page=page, status=Order.Status.PAID)
-    waiting = count(orders.filter(items__fulfillment__isnull=False).exclude(items__fulfillment__status="done").distinct())
+    waiting = count(
+        orders.filter(items__fulfillment__isnull=False).exclude(items__fulfillment__status="done").distinct()
+    )
     queued = count(Delivery.objects.filter(order__checkout_page=page, status=Delivery.Status.QUEUED))
     paid = count(orders)
     return sentences(
@@ -86,7 +88,10 @@ def change_members(merchant: Merchant, removed: Iterable[Member], changed: Itera
         and not any(member.role == Member.Role.OWNER for member in changed)
     )
     return sentences(
-        *(gettext("{user} loses access to {merchant}.").format(user=member.user, merchant=merchant) for member in removed),
+        *(
+            gettext("{user} loses access to {merchant}.").format(user=member.user, merchant=merchant)
+            for member in removed
+        ),
         *(
             gettext("{user} becomes {role} of {merchant}.").format(
                 user=member.user, role=member.get_role_display(), merchant=merchant
@@ -116,7 +121,9 @@ def require_second_factor(merchant: Merchant, required: bool) -> list[str]:
 
 def change_slug(merchant: Merchant, old: str) -> list[str]:
     return [
-        gettext("Links to {old} stop working, such as the shop’s link to /lost/{slug}/.").format(old=merchant, slug=old)
+        gettext("Links to {old} stop working, such as the shop’s link to /lost/{slug}/.").format(
+            old=merchant, slug=old
+        )
     ]
 
 
@@ -125,9 +132,7 @@ def change_slug(merchant: Merchant, old: str) -> list[str]:
 
 def revoke_api_key(key: ApiKey) -> list[str]:
     month_ago = timezone.now() - timedelta(days=30)
-    orders = count(
-        Order.objects.filter(merchant=key.merchant_id, reported_at__gt=month_ago, reported_by=str(key))
-    )
+    orders = count(Order.objects.filter(merchant=key.merchant_id, reported_at__gt=month_ago, reported_by=str(key)))
     used = key.last_used_at and format_distance(key.last_used_at - timezone.now())
     return sentences(
         gettext("Software that uses “{key}” loses access. You can’t undo this.").format(key=key.name),
@@ -308,7 +313,9 @@ def apply_request(wanted: SetupRequest) -> list[str]:
     added = len(set(skus) - known)
     pool = LicensePool.objects.filter(merchant=wanted.merchant, name=wanted.pool_name).first()
     keys = wanted.preview.get("keys", 0)
-    waiting = count(Fulfillment.objects.waiting().filter(item__product__merchant=wanted.merchant, item__product__sku__in=skus))
+    waiting = count(
+        Fulfillment.objects.waiting().filter(item__product__merchant=wanted.merchant, item__product__sku__in=skus)
+    )
     return sentences(
         counted(added, ngettext("{count} product is created.", "{count} products are created.", added)),
         counted(
@@ -322,9 +329,7 @@ def apply_request(wanted: SetupRequest) -> list[str]:
         gettext("The pool “{pool}” gets the threshold and the recipients of the request.").format(pool=pool)
         if pool
         else gettext("The pool “{pool}” is created.").format(pool=wanted.pool_name),
-        counted(
-            keys, ngettext("Up to {count} key is imported.", "Up to {count} keys are imported.", keys)
-        ),
+        counted(keys, ngettext("Up to {count} key is imported.", "Up to {count} keys are imported.", keys)),
         counted(
             waiting,
             ngettext(

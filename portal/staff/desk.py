@@ -8,7 +8,7 @@ from fulfillment.models import SetupRequest
 from merchants.models import Merchant
 from portal.staff.health import PAGE, read_health
 from portal.staff.navigation import may_view
-from runtime.status import check_all
+from runtime.status import check_recently
 
 MAX_REQUESTS = 10
 
@@ -16,7 +16,7 @@ MAX_REQUESTS = 10
 def read_desk(site: Any, request: Any) -> dict[str, Any]:
     tables = [model for app in site.get_app_list(request) for model in app["models"] if model["admin_url"]]
     context: dict[str, Any] = {
-        "findings": check_all(),
+        "findings": check_recently(),
         "tables": sorted(tables, key=lambda table: str(table["name"]).casefold()),
     }
     if may_view(site, request, SetupRequest):

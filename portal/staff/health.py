@@ -25,7 +25,8 @@ MAX_COUNTED = 1000  # orders of a day
 
 STATEMENT = """
     WITH troubled AS (
-        SELECT owner, count(*) FILTER (WHERE about = 'order') AS stuck, count(*) FILTER (WHERE about = 'server') AS down
+        SELECT owner, count(*) FILTER (WHERE about = 'order') AS stuck,
+            count(*) FILTER (WHERE about = 'server') AS down
         FROM ({troubles}) AS trouble
         GROUP BY owner
     ), stock AS (
@@ -43,7 +44,7 @@ STATEMENT = """
         LEFT JOIN troubled ON owner = merchant.id
         LEFT JOIN stock ON stock.merchant_id = merchant.id
         WHERE live_id IS NULL
-        ORDER BY stuck DESC NULLS LAST, down DESC NULLS LAST, empty DESC NULLS LAST, low DESC NULLS LAST, name, id
+        ORDER BY stuck DESC, down DESC, empty DESC, low DESC, name, id
         LIMIT %(most)s::bigint OFFSET %(first)s::bigint
     )
     SELECT ranked.*, (
@@ -106,7 +107,10 @@ def read_troubles() -> QuerySet[Any]:
 
     What could be mapped and what shops reported is missing: reading that of all merchants takes too long.
     """
-    owners = {"order__merchant": [stuck_fulfillments()], "merchant": [lost_deliveries(), late_deliveries(), held_orders()]}
+    owners = {
+        "order__merchant": [stuck_fulfillments()],
+        "merchant": [lost_deliveries(), late_deliveries(), held_orders()],
+    }
     orders = [(rows, owner, "order") for owner, kinds in owners.items() for rows in kinds]
     servers = [(rows, "merchant", "server") for rows in down_upstreams()]
     first, *others = (

@@ -8,7 +8,7 @@ from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.contrib.admin.utils import display_for_field, display_for_value, lookup_field
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import FieldDoesNotExist
-from django.db.models import EmailField, Field, Model
+from django.db.models import EmailField, Field, Model, TextField, URLField
 from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.html import conditional_escape
@@ -19,6 +19,7 @@ from portal.templatetags.portal import LOOKS, at, badge, breakable
 
 # Columns whose values are badges.
 STATES = {"status", "state", "outcome"}
+WIDE = (EmailField, URLField, TextField)
 
 
 class ListColumn:
@@ -35,6 +36,8 @@ class ListColumn:
         self.labels = dict(self.field.flatchoices) if self.field and self.field.choices else {}
         self.is_checkbox = name == "action_checkbox"
         css_class = "action-checkbox" if self.is_checkbox else f"field-{name}"
+        if isinstance(self.field, WIDE):
+            css_class += " wide"  # on phones, below its label
         # Phones show it in front of the value.
         shown_label = "" if self.is_checkbox else f' data-label="{conditional_escape(label)}"'
         self.attributes = f' class="{css_class}"{shown_label}'

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from licensing.models import Licensee
 from merchants.models import ApiKey, Member, Merchant, Product, User
 from orders.models import Order
-from orders.search import Kind, clean, find, is_secret, text_for_url
+from orders.search import clean, find, is_secret, text_for_url
 from outbound.models import Upstream
 from pools.models import LicenseKey, LicensePool
 from portal.navigation import Text
@@ -56,7 +56,9 @@ def search_orders(text: str) -> Iterator[Hits]:
     customers: dict[str, list[Order]] = {}
     more_url = ""
     for kind, matching in find(Order.objects.all(), text).items():
-        newest = matching.order_by("-pk").select_related("merchant").only(*ORDER_FIELDS, "merchant__name", "merchant__live")
+        newest = (
+            matching.order_by("-pk").select_related("merchant").only(*ORDER_FIELDS, "merchant__name", "merchant__live")
+        )
         rows = list(newest[: MAX_ORDERS if kind in PERSONS else MAX_HITS + 1])
         (with_code if kind in CODES else orders).update((order.pk, order) for order in rows)
         if kind in PERSONS:
@@ -114,9 +116,7 @@ def search_people(text: str) -> Hits:
     words = clean(text).split()[:5]
     people = User.objects.order_by("email")
     for word in words:
-        people = people.filter(
-            Q(email__icontains=word) | Q(first_name__icontains=word) | Q(last_name__icontains=word)
-        )
+        people = people.filter(Q(email__icontains=word) | Q(first_name__icontains=word) | Q(last_name__icontains=word))
     found = list(people[:MAX_HITS])
     members = Member.objects.filter(user__in=found).select_related("merchant").order_by("pk")
     merchants: dict[int, list[str]] = {}

@@ -55,6 +55,7 @@ def wait_a_minute():
 
 def resend(staff, *invitations):
     posted = {"action": "resend", "_selected_action": [invitation.pk for invitation in invitations]}
+    posted["_confirmed"] = "yes"
     return text_of(staff.post(INVITATIONS, posted, follow=True))
 
 
@@ -221,7 +222,7 @@ def test_a_revocation_by_staff_is_recorded_and_owners_are_notified(staff, mercha
     key, _ = ApiKey.objects.create_key(merchant=merchant, name="Shop", scopes=["orders"])
     page = reverse("admin:merchants_apikey_change", args=[key.pk])
 
-    staff.post(page, {"name": "Shop", "revoked_at_0": "2026-11-30", "revoked_at_1": "10:00:00"})
+    staff.post(page, {"name": "Shop", "revoked_at_0": "2026-11-30", "revoked_at_1": "10:00:00", "_confirmed": "yes"})
     staff.post(page, {"name": "Renamed"})
 
     key.refresh_from_db()

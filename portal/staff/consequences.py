@@ -149,10 +149,16 @@ def revoke_api_key(key: ApiKey) -> list[str]:
     )
 
 
-def expire_api_key(key: ApiKey) -> list[str]:
-    if not key.has_expired:
-        return []
-    return [gettext("The key expires immediately: software that uses it loses access.")]
+def restrict_api_key(key: ApiKey) -> list[str]:
+    if not key.allowed_networks:
+        return [gettext("The key can be used from any address.")]
+    used = key.last_used_at and format_distance(key.last_used_at - timezone.now())
+    return sentences(
+        gettext("Requests from other addresses than {addresses} are refused.").format(
+            addresses=", ".join(key.allowed_networks)
+        ),
+        gettext("The key was last used {ago}.").format(ago=used) if used else "",
+    )
 
 
 # Stock

@@ -5,6 +5,7 @@ from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.widgets import AdminSplitDateTime
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
@@ -340,6 +341,11 @@ class InvitationAdmin(ReadOnly, admin.ModelAdmin):
 
 
 class StaffApiKeyForm(ApiKeyForm):
+    # Browsers show the portal's field in their own format, which can be that of 12 hours.
+    expires_at = forms.SplitDateTimeField(
+        label=_("Expires at"), required=False, widget=AdminSplitDateTime, help_text=_("Leave empty for no expiration.")
+    )
+
     class Meta(ApiKeyForm.Meta):
         fields = ["merchant", *ApiKeyForm.Meta.fields, "revoked_at"]
 
@@ -365,7 +371,7 @@ class ApiKeyAdmin(NoSecondAdd, FinalRevocation, Lean, admin.ModelAdmin):
     def get_consequences(self, request, form, formsets):
         if "revoked_at" in form.changed_data:
             return consequences.revoke_api_key(form.instance)
-        return consequences.expire_api_key(form.instance) if "expires_at" in form.changed_data else []
+        return consequences.restrict_api_key(form.instance) if "allowed_networks" in form.changed_data else []
 
     def save_model(self, request, obj, form, change):
         if not change:

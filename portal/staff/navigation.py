@@ -24,7 +24,7 @@ GROUPS: list[tuple[Text, list[str | tuple[Text, str]]]] = [
     ),
     (_("Stock"), ["pools.LicensePool", "pools.LicenseKey", "merchants.Product"]),
     (_("Sources"), ["web_service.WebService", "netlicensing.LicensingAccount", "licensing.Licensee"]),
-    (_("Connections"), ["shops.Connection", "webhooks.WebhookEndpoint", "outbound.OutgoingRequest"]),
+    (_("Connections"), [(_("Shops"), "shops.Connection"), "webhooks.WebhookEndpoint", "outbound.OutgoingRequest"]),
     (_("E-mails"), ["delivery.Delivery", "merchants.EmailTemplate", "notices.MerchantNotice"]),
     (_("People"), ["merchants.User", "merchants.Invitation", "merchants.ApiKey"]),
     (_("System"), ["work.Incident", (_("Mailbox"), "mailbox")]),
@@ -41,20 +41,18 @@ def read_groups(site: AdminSite, request: Any, *, has_mailbox: bool) -> list[dic
 
 
 def _read_page(site: AdminSite, request: Any, entry: Any, *, has_mailbox: bool) -> dict[str, Any] | None:
-    if isinstance(entry, tuple):
-        title, name = entry
+    title, name = entry if isinstance(entry, tuple) else ("", entry)
+    if "." not in name:
+        if name == "mailbox" and not has_mailbox:
+            return None
         url = reverse(name)
-        is_current = request.path == url or (name == "mailbox" and request.path.startswith(url))
-        return None if name == "mailbox" and not has_mailbox else page(title, url, is_current=is_current)
-    model = apps.get_model(entry)
+        return {"title": title, "url": url, "is_current": request.path == url}
+    model = apps.get_model(name)
     if not may_view(site, request, model):
         return None
     url = list_url(model)
-    return page(capfirst(model._meta.verbose_name_plural), url, is_current=request.path.startswith(url))
-
-
-def page(title: Text, url: str, *, is_current: bool) -> dict[str, Any]:
-    return {"title": title, "url": url, "is_current": is_current}
+    title = title or capfirst(model._meta.verbose_name_plural)
+    return {"title": title, "url": url, "is_current": request.path.startswith(url)}
 
 
 def may_view(site: AdminSite, request: Any, model: Any) -> bool:

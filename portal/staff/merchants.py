@@ -31,6 +31,10 @@ from work.refusals import Refused
 admin.site.unregister([EmailAddress, Authenticator, Group])
 
 
+# Longer numbers aren't primary keys.
+MAX_DIGITS = 19
+
+
 class FirstChoicesFilter(admin.RelatedFieldListFilter):
     """Offers the first rows only. Thousands would be a long page; the page of each row links to its lists."""
 
@@ -38,9 +42,10 @@ class FirstChoicesFilter(admin.RelatedFieldListFilter):
 
     def field_choices(self, field, request, model_admin):
         rows = {row.pk: row for row in self.rows()}
-        is_other = str(self.lookup_val or "").isdecimal() and int(self.lookup_val) not in rows
-        chosen = field.remote_field.model._default_manager.filter(pk=self.lookup_val) if is_other else []
-        return [(row.pk, str(row)) for row in [*rows.values(), *chosen]]
+        chosen = [int(pk) for pk in self.lookup_val or [] if pk.isdecimal() and len(pk) < MAX_DIGITS]
+        missing = [pk for pk in chosen if pk not in rows]
+        others = field.remote_field.model._default_manager.filter(pk__in=missing) if missing else []
+        return [(row.pk, str(row)) for row in [*rows.values(), *others]]
 
     def rows(self) -> list[Any]:
         return self.first(self.field.remote_field.model._default_manager.all())

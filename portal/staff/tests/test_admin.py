@@ -11,12 +11,13 @@ from django.urls import reverse
 from django.utils.html import strip_tags
 
 from fulfillment.models import Fulfillment
-from merchants.models import ApiKey, User
+from merchants.models import ApiKey, Merchant, User
 from orders.models import Order, OrderEvent
 from pools.imports import import_keys
 from pools.models import KeyMovement
 from pools.tests.factories import stock
 from portal.staff.large_tables import FirstRows, LargeTable
+from portal.staff.merchants import FirstChoicesFilter
 from portal.staff.orders import OrderAdmin
 from portal.staff.pools import LicensePoolAdmin
 
@@ -331,3 +332,44 @@ def test_changing_the_reserve_fills_it_immediately(staff, make_pool):
 
     assert pool.keys.reserved().count() == 2
     assert "stella" in KeyMovement.objects.latest("pk").moved_by
+
+
+def test_orders_are_listed_by_payment(staff, pay, make_product):
+    product = make_product(keys=9)
+    for number, day in (("C1", 20), ("C2", 22), ("C3", 21)):
+        pay(product, order=number, paid_at=f"2026-11-{day}T10:00:00Z")
+    Order.objects.filter(number="C1").update(status="deleted")
+    unpaid = Order.objects.get(number="C3")
+    Order.objects.filter(pk=unpaid.pk).update(status="unpaid", paid_at=None)
+
+    def listed(query=""):
+        return [order.number for order in staff.get(f"{ORDERS}?{query}").context["cl"].result_list]
+
+    assert listed() == ["C2", "C1"]
+    assert listed("status__exact=paid") == ["C2"]
+    assert listed("status__exact=unpaid") == ["C3"]
+    assert listed("q=C3") == ["C3"]
+    assert listed(f"id__in={unpaid.pk}") == ["C3"]
+
+
+def test_lists_filter_by_the_first_merchants_and_by_any_in_the_url(staff, monkeypatch):
+    monkeypatch.setattr(FirstChoicesFilter, "MAX_CHOICES", 2)
+    merchants = [Merchant.objects.create(name=f"Foo {number}", slug=f"foo-{number}") for number in range(4)]
+    for merchant in merchants:
+        merchant.products.create(name="Pro", sku="PRO")
+
+    page = staff.get("/admin/merchants/product/").content.decode()
+    filtered = staff.get(f"/admin/merchants/product/?merchant__id__exact={merchants[3].pk}")
+
+    assert "Foo 1" in page and page.count("?merchant__id__exact=") == 2 and "Not all are listed." in page
+    assert [product.merchant for product in filtered.context["cl"].result_list] == [merchants[3]]
+    assert "Merchant: Foo 3" in filtered.content.decode()
+
+
+def test_times_are_in_24_hours_and_the_persons_zone(staff, order):
+    User.objects.update(time_zone="Asia/Tokyo")
+    Order.objects.update(paid_at="2026-11-22T09:52:00Z")
+
+    page = staff.get(ORDERS).content.decode()
+
+    assert "22 Nov 2026, 18:52" in page and "p.m." not in page

@@ -289,7 +289,7 @@ def resend_invitations(invitations: QuerySet) -> list[str]:
 # Work
 
 
-def retry_items(fulfillments: QuerySet[Fulfillment]) -> list[str]:
+def retry_items(fulfillments: Any) -> list[str]:
     unfinished = count(fulfillments.unfinished())
     done = count(fulfillments) - unfinished
     return sentences(

@@ -107,7 +107,7 @@ def read_troubles() -> QuerySet[Any]:
 
     What could be mapped and what shops reported is missing: reading that of all merchants takes too long.
     """
-    owners = {
+    owners: dict[str, list[QuerySet[Any]]] = {
         "order__merchant": [stuck_fulfillments()],
         "merchant": [lost_deliveries(), late_deliveries(), held_orders()],
     }

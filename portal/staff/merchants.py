@@ -48,7 +48,8 @@ class FirstChoicesFilter(admin.RelatedFieldListFilter):
         return [(row.pk, str(row)) for row in [*rows.values(), *others]]
 
     def rows(self) -> list[Any]:
-        return self.first(self.field.remote_field.model._default_manager.all())
+        related: Any = self.field.remote_field
+        return self.first(related.model._default_manager.all())
 
     def first(self, rows: QuerySet) -> list[Any]:
         return list(rows.order_by("name", "pk")[: self.MAX_CHOICES])
@@ -66,7 +67,8 @@ class MerchantFilter(FirstChoicesFilter):
 
 
 def without(media: forms.Media, names: Iterable[str]) -> forms.Media:
-    return forms.Media(css=media._css, js=[path for path in media._js if not any(name in path for name in names)])
+    scripts = [path for path in media._js if not any(name in path for name in names)]  # type: ignore[attr-defined]
+    return forms.Media(css=media._css, js=scripts)  # type: ignore[attr-defined]
 
 
 class Lean(ConfirmsConsequences, NamedFields):
@@ -347,7 +349,7 @@ class InvitationAdmin(ReadOnly, admin.ModelAdmin):
 
 class StaffApiKeyForm(ApiKeyForm):
     # Browsers show the portal's field in their own format, which can be that of 12 hours.
-    expires_at = forms.SplitDateTimeField(
+    expires_at = forms.SplitDateTimeField(  # type: ignore[assignment]
         label=_("Expires at"), required=False, widget=AdminSplitDateTime, help_text=_("Leave empty for no expiration.")
     )
 

@@ -8,8 +8,10 @@ from django.urls import reverse
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
+from outbound.models import Upstream
 from portal.navigation import Text
 
+SERVERS = "every kind of server that codes come from"
 # Models, or pages of the site. The desk lists all other models.
 GROUPS: list[tuple[Text, list[str | tuple[Text, str]]]] = [
     (
@@ -23,7 +25,7 @@ GROUPS: list[tuple[Text, list[str | tuple[Text, str]]]] = [
         ],
     ),
     (_("Stock"), ["pools.LicensePool", "pools.LicenseKey", "merchants.Product"]),
-    (_("Sources"), ["web_service.WebService", "netlicensing.LicensingAccount", "licensing.Licensee"]),
+    (_("Sources"), [SERVERS, "licensing.Licensee"]),
     (_("Connections"), [(_("Shops"), "shops.Connection"), "webhooks.WebhookEndpoint", "outbound.OutgoingRequest"]),
     (_("E-mails"), ["delivery.Delivery", "merchants.EmailTemplate", "notices.MerchantNotice"]),
     (_("People"), ["merchants.User", "merchants.Invitation", "merchants.ApiKey"]),
@@ -33,8 +35,10 @@ GROUPS: list[tuple[Text, list[str | tuple[Text, str]]]] = [
 
 def read_groups(site: AdminSite, request: Any, *, has_mailbox: bool) -> list[dict[str, Any]]:
     groups = []
+    servers = [kind._meta.label for kind in Upstream.kinds().values()]
     for title, entries in GROUPS:
-        pages = [page for entry in entries if (page := _read_page(site, request, entry, has_mailbox=has_mailbox))]
+        names = [name for entry in entries for name in (servers if entry == SERVERS else [entry])]
+        pages = [page for name in names if (page := _read_page(site, request, name, has_mailbox=has_mailbox))]
         if pages:
             groups.append({"title": title, "pages": pages})
     return groups

@@ -29,7 +29,7 @@ def staff(client):
 
 def read_form(html, form_id):
     """What a browser would send for a form without changes."""
-    form = re.search(rf'<form[^>]*id="{form_id}".*?</form>', html, re.DOTALL)[0]
+    (form,) = re.findall(rf'<form[^>]*id="{form_id}".*?</form>', html, re.DOTALL)
     posted = {}
     for tag in re.findall(r"<input[^>]*>", form):
         attributes = {name: unescape(value) for name, value in re.findall(r'([\w-]+)="([^"]*)"', tag)}
@@ -56,7 +56,7 @@ def consequences(response):
 def confirm(staff, response):
     """Press the button of the page that asks."""
     assert response.templates[0].name == "admin/confirmation.html"
-    posted = {}
+    posted: dict[str, list[str]] = {}
     for name, value in response.context["fields"]:
         posted.setdefault(name, []).append(value)
     return staff.post(response.wsgi_request.get_full_path(), posted)
@@ -255,7 +255,7 @@ def test_removing_a_source_counts_what_waits(staff, pay, make_product):
 
     method = product.fulfillment_methods.get()
     page = staff.get(reverse("admin:merchants_product_change", args=[product.pk])).content.decode()
-    prefix = re.search(rf'name="([\w-]+?)-fulfillmentmethod_ptr" value="{method.pk}"', page)[1]
+    (prefix,) = re.findall(rf'name="([\w-]+?)-fulfillmentmethod_ptr" value="{method.pk}"', page)
     response = change(staff, product, **{f"{prefix}-DELETE": "on"})
 
     assert "1 item of it waits" in " ".join(consequences(response))

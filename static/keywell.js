@@ -53,6 +53,21 @@ document.addEventListener("click", (event) => {
   }
 });
 
+// A log's request shows beside the list, or as a page where there is no room for it.
+document.addEventListener("htmx:confirm", (event) => {
+  const { elt, target } = event.detail;
+  if (target.id !== "detail" || target.checkVisibility()) return;
+  event.preventDefault();
+  location.assign(elt.href);
+});
+document.addEventListener("htmx:afterSwap", (event) => {
+  const { target, requestConfig } = event.detail;
+  if (target.id !== "detail" || !requestConfig.elt.href) return;
+  document.querySelector(".entries [aria-current]")?.removeAttribute("aria-current");
+  requestConfig.elt.setAttribute("aria-current", "true");
+  target.scrollTop = 0;
+});
+
 // Messages can be closed.
 for (const button of document.querySelectorAll("[data-close-message]")) {
   button.hidden = false;
@@ -135,6 +150,31 @@ for (const form of document.querySelectorAll("form[data-drop]")) {
     form.requestSubmit();
   });
 }
+
+// Rows of a list are dragged by their handle. Buttons do the same by keyboard.
+function showHandles(root) {
+  for (const handle of root.querySelectorAll("[data-handle]")) handle.hidden = false;
+}
+showHandles(document);
+document.addEventListener("htmx:load", (event) => showHandles(event.detail.elt));
+document.addEventListener("pointerdown", (event) => {
+  const handle = event.target.closest("[data-handle]");
+  if (!handle) return;
+  event.preventDefault();
+  const row = handle.closest("li");
+  row.classList.add("moved");
+  handle.setPointerCapture(event.pointerId);
+  handle.onpointermove = ({ clientY }) => {
+    const isBelow = (other) => clientY > other.getBoundingClientRect().top + other.offsetHeight / 2;
+    const others = [...row.parentElement.children].filter((other) => other !== row);
+    row.parentElement.insertBefore(row, others.find((other) => !isBelow(other)) ?? null);
+  };
+  handle.onlostpointercapture = () => {
+    handle.onpointermove = handle.onlostpointercapture = null;
+    row.classList.remove("moved");
+    row.dispatchEvent(new Event("arranged", { bubbles: true }));
+  };
+});
 
 // Try an operation of the API with a test key, which stays in this page.
 for (const section of document.querySelectorAll("[data-try]")) {

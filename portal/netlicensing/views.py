@@ -23,7 +23,7 @@ from portal.access import Role, member_required, scoped
 from portal.confirm import Confirmation, Question, confirmed
 from portal.netlicensing.forms import AccountForm, PackageForm
 from portal.netlicensing.own_service import remove_account, save_account
-from portal.paging import KeysetPage
+from portal.request_log import read_log
 from portal.saving import save_once
 from work.stored_texts import show_stored
 
@@ -71,15 +71,13 @@ def show_form(request, form: AccountForm, title: str, cancel: str) -> HttpRespon
 @for_account
 @require_safe
 def account(request, account: LicensingAccount) -> HttpResponse:
-    cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
     products = Prefetch("fulfillment_methods__product")
     context = {
         "section": "licensing",
         "account": account,
         "packages": account.packages.prefetch_related("templates", products),
         "failed": Fulfillment.objects.count_failed(account),
-        "page": KeysetPage(account.outgoing_requests.select_related("item__order"), "called_at", **cursors),
-        "query": "",
+        **read_log(account, request.GET),
     }
     return render(request, "portal/netlicensing/licensing_account.html", context)
 

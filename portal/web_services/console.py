@@ -23,7 +23,9 @@ LANGUAGES = ["Python", "PHP", "Node", "Java", "Go"]
 @scoped(WebService)
 @require_http_methods(["GET", "HEAD", "POST"])
 def console(request, service: WebService) -> HttpResponse:
-    form = ConsoleForm(request.merchant, request.POST if request.method == "POST" else None)
+    # A link, such as that of a request in the log, can name an order.
+    given = request.POST if request.method == "POST" else request.GET if "order" in request.GET else None
+    form = ConsoleForm(request.merchant, given)
     context = {"section": "web-services", "service": service, "form": form, "snippets": get_snippets()}
     if form.is_valid() or not form.is_bound:
         try:

@@ -1,4 +1,4 @@
-"""Forms for a web service's settings and parameters."""
+"""The form for a web service's settings."""
 
 import re
 from collections.abc import Iterator
@@ -11,16 +11,11 @@ from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 
 from fulfillment.sources.web_service.answers import PathError, check_path
-from fulfillment.sources.web_service.models import RequestParameter, WebService
-from fulfillment.sources.web_service.parameters import CATALOG, Parameter, is_support_only
+from fulfillment.sources.web_service.models import WebService
 from merchants.models import Merchant
 from outbound.address_guard import OutgoingRequestError, check, parse
-from outbound.masking import MASK
 
 MAX_SERVICES = 20
-MAX_CONSTANTS = 20
-NEW_CONSTANTS = 2  # empty rows for new constants
-LAST = 1000
 LOGIN_FIELDS = {
     WebService.Login.NONE: [],
     WebService.Login.BASIC: ["username", "password"],
@@ -218,140 +213,3 @@ class WebServiceForm(forms.ModelForm):
 def _server(url: str) -> tuple[str, str]:
     parts = parse(url)
     return parts.scheme, parts.netloc.lower()
-
-
-# Parameters
-
-
-class ParameterRow(forms.Form):
-    """A parameter from the catalog: whether it is sent, its name and its position."""
-
-    on = forms.BooleanField(label=_("Send"), required=False)
-    position = forms.IntegerField(
-        label=_("Position"), required=False, min_value=1, max_value=999, widget=forms.NumberInput(attrs={"min": 1})
-    )
-    name = forms.CharField(
-        label=_("Name in the request"),
-        required=False,
-        max_length=64,
-        validators=RequestParameter._meta.get_field("name").validators,
-        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
-    )
-
-    def __init__(self, parameter: Parameter, saved: RequestParameter | None, data: Any) -> None:
-        initial = {"on": bool(saved), "name": saved.name if saved else parameter.name}
-        super().__init__(
-            data, prefix=parameter.name, initial=initial | {"position": saved.position if saved else None}
-        )
-        self.parameter = parameter
-        self.saved = saved
-        for field in self.fields.values():
-            field.widget.attrs["aria-label"] = f"{field.label}: {parameter.name}"
-
-    def wanted(self) -> RequestParameter | None:
-        if not self.cleaned_data["on"]:
-            return None
-        name = self.cleaned_data["name"] or self.parameter.name
-        return RequestParameter(parameter=self.parameter.name, name=name, position=_sort_key(self))
-
-
-class ConstantRow(forms.Form):
-    """A constant of the merchant's. A saved secret is never shown, and leaving the value empty keeps it."""
-
-    remove = forms.BooleanField(label=_("Remove"), required=False)
-
-    position = ParameterRow.base_fields["position"]
-    name = ParameterRow.base_fields["name"]
-    value = forms.CharField(
-        label=_("Value"),
-        required=False,
-        max_length=1000,
-        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
-    )
-    is_secret = forms.BooleanField(label=_("Secret"), required=False)
-
-    def __init__(self, saved: RequestParameter | None, prefix: str, data: Any) -> None:
-        initial = {}
-        if saved:
-            value = "" if saved.is_secret else saved.constant
-            initial = {"name": saved.name, "position": saved.position, "value": value, "is_secret": saved.is_secret}
-            # Added in another window in the meantime. The form didn't post it, so keep it.
-            if data is not None and f"{prefix}-name" not in data:
-                data = {f"{prefix}-{name}": given for name, given in initial.items()}
-        super().__init__(data, prefix=prefix, initial=initial)
-        self.saved = saved
-        for field in self.fields.values():
-            field.widget.attrs["aria-label"] = f"{field.label}: {saved or gettext('new constant')}"
-        if saved is None:
-            del self.fields["remove"]
-        elif saved.is_secret:
-            self.fields["value"].widget.attrs["placeholder"] = gettext("{mask} (leave empty to keep)").format(
-                mask=MASK
-            )
-
-    def clean(self) -> dict[str, Any]:
-        data = super().clean() or {}
-        if data.get("remove"):
-            return data
-        if (self.saved or data.get("value")) and not data.get("name") and "name" not in self.errors:
-            self.add_error("name", gettext("Enter a name."))
-        if self.saved and self.saved.is_secret and not data.get("value"):
-            if not data.get("is_secret"):
-                self.add_error("value", gettext("Enter the value again. It was saved as a secret and can’t be shown."))
-            data["value"] = self.saved.constant
-        return data
-
-    def wanted(self) -> RequestParameter | None:
-        data = self.cleaned_data
-        if not data["name"] or data.get("remove"):
-            return None
-        # Keep the row's primary key, for pages open in another window.
-        wanted = copy(self.saved) if self.saved else RequestParameter()
-        wanted.name, wanted.constant, wanted.is_secret = data["name"], data["value"], data["is_secret"]
-        wanted.position = _sort_key(self)
-        return wanted
-
-
-def _sort_key(row: ParameterRow | ConstantRow) -> float:
-    """The row's position. A row that moved up sorts before the one at its new position, one that moved down after."""
-    position, previous = row.cleaned_data["position"] or LAST, row.initial.get("position") or LAST
-    return position + (position > previous) / 2 - (position < previous) / 2
-
-
-class ParametersForm:
-    """All parameters of a service. Those for support staff only have no fields, so no POST can change them."""
-
-    def __init__(self, service: WebService, data: Any = None) -> None:
-        saved = {parameter.parameter or parameter.pk: parameter for parameter in service.parameters.all()}
-        self.kept = [parameter for parameter in saved.values() if is_support_only(parameter)]
-        self.locked = [(entry, saved.get(entry.name)) for entry in CATALOG.values() if entry.support_only]
-        entries = [entry for entry in CATALOG.values() if not entry.support_only]
-        entries.sort(key=lambda entry: saved[entry.name].position if entry.name in saved else LAST)
-        self.rows = [ParameterRow(entry, saved.get(entry.name), data) for entry in entries]
-        constants = [parameter for parameter in saved.values() if not parameter.parameter]
-        self.constants = [ConstantRow(constant, f"constant-{constant.pk}", data) for constant in constants]
-        new = min(NEW_CONSTANTS, max(MAX_CONSTANTS - len(constants), 0))
-        self.constants += [ConstantRow(None, f"new-{number}", data) for number in range(1, new + 1)]
-
-    @property
-    def all_rows(self) -> list[ParameterRow | ConstantRow]:
-        return [*self.rows, *self.constants]
-
-    @property
-    def has_errors(self) -> bool:
-        return any(row.errors for row in self.all_rows)
-
-    def is_valid(self) -> bool:
-        if self.has_errors:
-            return False
-        taken = {parameter.name for parameter in self.kept}
-        for row in self.all_rows:
-            wanted = row.wanted()
-            if wanted and wanted.name in taken:
-                row.add_error("name", gettext("Another parameter has this name."))
-            elif wanted:
-                taken.add(wanted.name)
-        return not self.has_errors
-
-    def wanted(self) -> list[RequestParameter]:
-        return [wanted for row in self.all_rows if (wanted := row.wanted())]

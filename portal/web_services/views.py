@@ -5,7 +5,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.humanize.templatetags.humanize import intcomma
-from django.db.models import Exists, OuterRef, Prefetch, Q
+from django.db.models import Prefetch
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -18,28 +18,23 @@ from fulfillment import actions
 from fulfillment.actions import RetryRefused
 from fulfillment.models import Fulfillment
 from fulfillment.product_sources import remove_place
-from fulfillment.sources.web_service.client import preview
-from fulfillment.sources.web_service.models import WebService, WebServiceMethod
+from fulfillment.sources.web_service import console
+from fulfillment.sources.web_service.client import WebServiceError
+from fulfillment.sources.web_service.models import RequestParameter, WebService, WebServiceMethod
 from fulfillment.sources.web_service.parameters import ParametersRefused, add_service, set_parameters
 from merchants.models import Product
 from orders.models import OrderItem
 from outbound.breaker import probe_now
-from outbound.models import OutgoingRequest
 from portal.access import Role, member_required, scoped
 from portal.confirm import Confirmation, Question, confirmed
-from portal.paging import KeysetPage
+from portal.request_log import read_log
 from portal.saving import save_once
-from portal.web_services.forms import ParametersForm, WebServiceForm
+from portal.web_services.forms import WebServiceForm
+from portal.web_services.parameters_form import ParametersForm
 
 # The number of requests behind the page's p95.
 P95_SAMPLE_SIZE = 200
 PRODUCTS_SHOWN = 20
-# The log's filters.
-FILTERS: dict[str, Q] = {
-    "": Q(),
-    "failed": Q(outcome__in=[OutgoingRequest.Outcome.TEMPORARY, OutgoingRequest.Outcome.FATAL]),
-    "tests": Q(is_test=True),
-}
 
 for_service = scoped(WebService)
 
@@ -60,9 +55,7 @@ def add(request) -> HttpResponse:
     new = WebService(merchant=request.merchant, secret=WebService.make_secret())
     form = WebServiceForm(request.POST or None, instance=new)
     if form.is_valid() and save_once(form, partial(add_service, new)):
-        messages.success(
-            request, gettext("Web service added. Now choose its parameters and add it to products as a source.")
-        )
+        messages.success(request, gettext("Web service added. Now choose what it receives."))
         return redirect("web-service-parameters", new.pk)
     return show_form(request, form, gettext("Add web service"), reverse("web-services"))
 
@@ -88,18 +81,28 @@ def show_form(request, form: WebServiceForm, title: str, cancel: str) -> HttpRes
 @for_service
 @require_http_methods(["GET", "POST"])
 def parameters(request, service: WebService) -> HttpResponse:
-    posted = request.method == "POST"
-    form = ParametersForm(service, request.POST if posted else None)
-    if posted and form.is_valid():
+    posted = request.POST if request.method == "POST" else None
+    # Of htmx's requests, only the buttons say what to do. The others are for the preview.
+    do = posted.get("do", "show" if request.htmx else "") if posted is not None else ""
+    form = ParametersForm(service, posted, do)
+    if posted is not None and not form.is_draft and form.is_valid():
         try:
             set_parameters(service, form.wanted())
         except ParametersRefused as error:
             messages.error(request, str(error))
-        else:
-            messages.success(request, gettext("Parameters saved. They apply from the next request."))
-        return redirect("web-service-parameters", service.pk)
-    context = {"section": "web-services", "service": service, "form": form, "preview": preview(service)}
+            return redirect("web-service-parameters", service.pk)
+        messages.success(request, gettext("Parameters saved. Now send a test to see how your service answers."))
+        return redirect("web-service-console", service.pk)
+    context = {"section": "web-services", "service": service, "form": form, **preview(service, form.wanted())}
     return render(request, "portal/web_services/web_service_parameters.html", context)
+
+
+def preview(service: WebService, parameters: list[RequestParameter] | None = None) -> dict[str, Any]:
+    """The request with sample data that the console would send, for a template; or why it can’t be sent."""
+    try:
+        return {"shown": console.show(service, console.sample(service), parameters=parameters)}
+    except WebServiceError as error:
+        return {"refused": str(error)}
 
 
 # Details
@@ -118,24 +121,15 @@ def reveal_secret(request, service: WebService) -> HttpResponse:
 
 
 def show(request, service: WebService, secret: str = "") -> HttpResponse:
-    chosen = request.GET.get("show", "")
-    later = OutgoingRequest.objects.filter(
-        upstream=service, item=OuterRef("item"), pk__gt=OuterRef("pk"), is_test=False
-    )
-    outgoing_requests = service.outgoing_requests.filter(FILTERS.get(chosen, Q())).annotate(is_last=~Exists(later))
-    outgoing_requests = outgoing_requests.select_related("item__order", "item__fulfillment")
-    cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
     products = Product.objects.filter(fulfillment_methods__in=service.fulfillment_methods.all()).order_by("name")
     context = {
         "section": "web-services",
         "service": service,
         "secret": secret,
         "products": products[:PRODUCTS_SHOWN],
-        "page": KeysetPage(outgoing_requests, "called_at", **cursors),
-        "chosen": chosen,
-        "query": f"show={chosen}&" if chosen in FILTERS and chosen else "",
+        **read_log(service, request.GET),
         "failed": Fulfillment.objects.count_failed(service),
-        "preview": preview(service),
+        **preview(service),
         **count_calls(service),
     }
     return render(request, "portal/web_services/web_service.html", context)

@@ -15,8 +15,8 @@ from django.utils.translation import gettext_lazy as _
 
 from fulfillment.models import HeldCode
 from fulfillment.sources.web_service.answers import NoCode, read_codes
-from fulfillment.sources.web_service.models import ReceivedCode, WebService, WebServiceMethod
-from fulfillment.sources.web_service.parameters import CATALOG, Subject, get_values, mask
+from fulfillment.sources.web_service.models import ReceivedCode, RequestParameter, WebService, WebServiceMethod
+from fulfillment.sources.web_service.parameters import Subject, get_values, mask
 from fulfillment.sources.web_service.shapes import names_error, resembles
 from orders.models import OrderItem
 from outbound import breaker
@@ -77,13 +77,20 @@ def request_id(item: OrderItem, unit: int | None) -> str:
 
 
 def build_request(
-    service: WebService, subject: Subject, message_id: str, *, is_test: bool = False, masked: bool = False
+    service: WebService,
+    subject: Subject,
+    message_id: str,
+    *,
+    parameters: list[RequestParameter] | None = None,
+    is_test: bool = False,
+    masked: bool = False,
 ) -> LicenseRequest:
-    """Build and sign the request. With `masked`, licenses and secret constants are masked for display.
+    """Build and sign the request, with the service's parameters or others that aren't saved yet. With `masked`,
+    licenses and secret constants are masked for display.
 
     Raises WebServiceError, subscriptions.PredecessorMissing.
     """
-    values = get_values(service, subject)
+    values = get_values(service.parameters.all() if parameters is None else parameters, subject)
     shown = [(parameter.name, mask(parameter, value)) for parameter, value in values]
     logged = _encode(service, shown, readable=True)
     sent = shown if masked else [(parameter.name, value) for parameter, value in values]
@@ -111,18 +118,6 @@ def build_request(
     return LicenseRequest(
         "GET" if service.format == Format.GET else "POST", url, headers, body, signed, logged, secrets
     )
-
-
-def preview(service: WebService) -> str:
-    """The encoded parameters, with the catalog's examples as values."""
-    values = [
-        (
-            parameter.name,
-            CATALOG[parameter.parameter].example if parameter.parameter else mask(parameter, parameter.constant),
-        )
-        for parameter in service.parameters.all()
-    ]
-    return _encode(service, values, readable=True)
 
 
 TYPES: dict[str, str] = {Format.FORM: "application/x-www-form-urlencoded", Format.JSON: "application/json"}

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 
 from fulfillment.sources.web_service.client import LicenseRequest, Reading, build_request, web_service_units
-from fulfillment.sources.web_service.models import WebService
+from fulfillment.sources.web_service.models import RequestParameter, WebService
 from fulfillment.sources.web_service.parameters import CATALOG, Subject
 from merchants.models import Merchant, Product
 from orders.models import Order, OrderItem, Subscription
@@ -147,10 +147,16 @@ class ShownRequest:
         return shlex.join([*words, self.request.url])
 
 
-def show(service: WebService, subject: Subject, message_id: str = "") -> ShownRequest:
-    """Build the request for display. Raises WebServiceError, subscriptions.PredecessorMissing."""
-    masked = build_request(service, subject, message_id or make_id(), is_test=True, masked=True)
-    whole = build_request(service, subject, masked.headers["webhook-id"], is_test=True)
+def show(
+    service: WebService, subject: Subject, message_id: str = "", *, parameters: list[RequestParameter] | None = None
+) -> ShownRequest:
+    """Build the request for display, with the service's parameters or others that aren't saved yet.
+
+    Raises WebServiceError, subscriptions.PredecessorMissing.
+    """
+    message_id = message_id or make_id()
+    masked = build_request(service, subject, message_id, parameters=parameters, is_test=True, masked=True)
+    whole = build_request(service, subject, message_id, parameters=parameters, is_test=True)
     return ShownRequest(service, masked, is_masked=(masked.url, masked.body) != (whole.url, whole.body))
 
 

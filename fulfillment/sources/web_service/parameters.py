@@ -1,6 +1,6 @@
 """The catalog of parameters that a web service can receive. Merchants can rename them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -165,31 +165,34 @@ class ParametersRefused(Refused):
 
 @transaction.atomic
 def set_parameters(service: WebService, wanted: list[RequestParameter]) -> None:
-    """Replace a service's parameters, ordered by position. Those that only support staff can change are kept.
+    """Replace a service's parameters by these, in this order. Those that only support staff can change are kept; among
+    `wanted`, they only say where.
 
-    Raises ParametersRefused if one is for support staff only or two have the same name.
+    Raises ParametersRefused if a new one is for support staff only or two have the same name.
     """
     # Serializes concurrent saves.
     WebService.objects.select_for_update(no_key=True).get(pk=service.pk)
-    kept = [parameter for parameter in service.parameters.all() if is_support_only(parameter)]
-    if any(is_support_only(parameter) for parameter in wanted):
+    kept = {parameter.parameter: parameter for parameter in service.parameters.all() if is_support_only(parameter)}
+    if any(is_support_only(parameter) and parameter.parameter not in kept for parameter in wanted):
         raise ParametersRefused(gettext("Only support staff can add this parameter."))
-    in_order = sorted([*kept, *wanted], key=lambda parameter: parameter.position)
+    places = dict.fromkeys(parameter.parameter for parameter in wanted)
+    in_order = [kept.get(parameter.parameter, parameter) for parameter in wanted]
+    in_order += [parameter for name, parameter in kept.items() if name not in places]
     if len({parameter.name for parameter in in_order}) < len(in_order):
         raise ParametersRefused(gettext("Two parameters have the same name."))
 
     for position, parameter in enumerate(in_order, 1):
         parameter.service, parameter.position = service, position
-    service.parameters.exclude(pk__in=[parameter.pk for parameter in kept]).delete()
-    RequestParameter.objects.bulk_update(kept, ["position"])
-    RequestParameter.objects.bulk_create(wanted)
+    service.parameters.exclude(pk__in=[parameter.pk for parameter in kept.values()]).delete()
+    RequestParameter.objects.bulk_update(kept.values(), ["position"])
+    RequestParameter.objects.bulk_create(parameter for parameter in in_order if not is_support_only(parameter))
 
 
-def get_values(service: WebService, subject: Subject) -> list[tuple[RequestParameter, str]]:
-    """Return the service's parameters in order, with their values. Raises subscriptions.PredecessorMissing."""
+def get_values(parameters: Iterable[RequestParameter], subject: Subject) -> list[tuple[RequestParameter, str]]:
+    """Return the parameters with their values. Raises subscriptions.PredecessorMissing."""
     return [
         (parameter, CATALOG[parameter.parameter].value(subject) if parameter.parameter else parameter.constant)
-        for parameter in service.parameters.all()
+        for parameter in parameters
     ]
 
 

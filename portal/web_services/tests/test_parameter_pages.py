@@ -1,5 +1,7 @@
 """The page on which members choose the parameters of a web service."""
 
+import re
+
 import pytest
 
 from fulfillment.sources.web_service.models import RequestParameter
@@ -7,38 +9,113 @@ from fulfillment.sources.web_service.parameters import ParametersRefused, set_pa
 from portal.web_services.tests.conftest import PUBLIC, address, page_text, sent_parameters, service_page
 
 
-def rows(service, **changes):
-    """Form data of the parameters page: the current parameters with these changes."""
-    data: dict = {}
-    for parameter in service.parameters.all():
-        prefix = parameter.parameter or f"constant-{parameter.pk}"
-        data |= {f"{prefix}-on": "on", f"{prefix}-name": parameter.name, f"{prefix}-position": parameter.position}
+def rows(service, *, order=None, without=(), do="", **changes):
+    """Form data of the parameters page: the current parameters, perhaps in another order, with these changes."""
+    saved = {parameter.parameter or f"constant-{parameter.pk}": parameter for parameter in service.parameters.all()}
+    data: dict = {"known": list(saved), "row": [key for key in order or saved if key not in without], "do": do}
+    for key, parameter in saved.items():
+        if parameter.parameter in {"Key_first_renew", "referer7", "referer12"}:
+            continue
+        data[f"{key}-name"] = parameter.name
         if not parameter.parameter and not parameter.is_secret:
-            data[f"{prefix}-value"] = parameter.constant
+            data[f"{key}-value"] = parameter.constant
         if parameter.is_secret:
-            data[f"{prefix}-is_secret"] = "on"
-    data |= {name.replace("__", "-"): value for name, value in changes.items()}
-    return {name: value for name, value in data.items() if value is not None}
+            data[f"{key}-is_secret"] = "on"
+    changes = {name.replace("__", "-"): value for name, value in changes.items()}
+    data["row"] += [
+        key for key in dict.fromkeys(re.sub("-[a-z_]+$", "", name) for name in changes) if key not in data["row"]
+    ]
+    return {name: value for name, value in (data | changes).items() if value is not None}
 
 
 def save(manager, service, **changes):
     return manager.post(address("parameters", service), rows(service, **changes), follow=True)
 
 
-def test_it_shows_the_whole_catalog_with_examples(manager, service):
-    text = page_text(manager.get(address("parameters", service)))
+def listed(response):
+    """The rows of the list, in order."""
+    return re.findall(r'name="row" value="([^"]+)"', response.content.decode())
 
-    assert "Order=A0012345678&amp;Item=4711&amp;ID=PHOTO-PRO&amp;Quantity=2" in text
-    assert "Subscription_period" in text and "P1Y" in text
+
+def test_it_shows_only_the_parameters_in_use(manager, service):
+    response = manager.get(address("parameters", service))
+
+    assert listed(response) == ["Order", "Item", "ID", "Quantity"]
+    text = page_text(response)
     assert text.count("Contact support to add it") == 7
-    assert 'name="Key_first_renew' not in text and 'name="referer7' not in text
+    assert 'name="Key_first_renew' not in text and 'value="add referer7"' not in text
 
 
-def test_parameters_can_be_switched_on_and_off_renamed_and_reordered(manager, service):
-    save(
-        manager, service, Item__on=None, Order__name="order_no", Email__on="on", Email__position="1", ID__position="1"
+def test_the_preview_is_the_request_that_the_console_shows(manager, service):
+    service.parameters.create(position=5, name="token", constant="s3cr3t", is_secret=True)
+    preview = page_text(manager.get(address("parameters", service))).partition('id="preview"')[2]
+    shown = page_text(manager.get(address("console", service)))
+
+    body = "Order=A0012345678&amp;Item=4711&amp;ID=PHOTO-PRO&amp;Quantity=1&amp;token=" + "%E2%80%A2" * 4
+    for part in (body, "webhook-signature", "Idempotency-Key", "Keywell-Test", PUBLIC):
+        assert part in preview and part in shown
+
+
+def test_the_service_of_an_unusable_token_says_so_in_place_of_the_preview(manager, make_service):
+    service = make_service(url=PUBLIC, login="bearer", password="")
+
+    assert "is empty or has characters" in page_text(manager.get(address("parameters", service)))
+    assert "is empty or has characters" in service_page(manager, service)
+
+
+@pytest.mark.parametrize(
+    ("do", "expected"),
+    [
+        ("add Email", ["Order", "Item", "ID", "Quantity", "Email"]),
+        ("add constant", ["Order", "Item", "ID", "Quantity", "new-0"]),
+        ("add Order", ["Order", "Item", "ID", "Quantity"]),
+        ("add Key_first_renew", ["Order", "Item", "ID", "Quantity"]),
+        ("add new-1000000", ["Order", "Item", "ID", "Quantity"]),
+        ("remove Item", ["Order", "ID", "Quantity"]),
+        ("remove Unit", ["Order", "Item", "ID", "Quantity"]),
+        ("up ID", ["Order", "ID", "Item", "Quantity"]),
+        ("up Order", ["Order", "Item", "ID", "Quantity"]),
+        ("down Order", ["Item", "Order", "ID", "Quantity"]),
+        ("down Quantity", ["Order", "Item", "ID", "Quantity"]),
+        ("up", ["Order", "Item", "ID", "Quantity"]),
+        ("show", ["Order", "Item", "ID", "Quantity"]),
+    ],
+)
+def test_buttons_change_the_list_without_saving(manager, service, do, expected):
+    response = save(manager, service, do=do, Order__name="order_no")
+
+    assert listed(response) == expected
+    assert "order_no=A0012345678" in page_text(response)
+    assert list(sent_parameters(service)) == ["Order", "Item", "ID", "Quantity"]
+
+
+def test_what_is_typed_is_kept_and_previewed(manager, service):
+    typed = {
+        "new__0__name": "shop",
+        "new__0__value": "7",
+        "new__1__name": "",
+        "new__1__value": "x",
+        "Order__name": "a&b",
+    }
+    response = save(manager, service, do="show", **typed)
+
+    text = page_text(response)
+    assert "shop=7" in text and 'value="a&amp;b"' in text and 'value="x"' in text
+    assert "Nothing was saved" not in text and "errorlist" not in text
+
+
+def test_parameters_are_found_by_name_or_meaning(manager, service):
+    text = page_text(save(manager, service, do="show", find="E-MAIL"))
+    assert re.findall('value="add ([^"]+)"', text) == ["Email"]
+    assert "No parameter matches" in page_text(save(manager, service, do="show", find="<nothing>"))
+
+
+def test_parameters_are_added_removed_renamed_and_reordered(manager, service):
+    response = save(
+        manager, service, order=["ID", "Email", "Order", "Quantity"], Order__name="order_no", Email__name=""
     )
 
+    assert response.redirect_chain[0][0] == address("console", service)
     assert list(sent_parameters(service).items()) == [
         ("ID", "ID"),
         ("Email", "Email"),
@@ -47,12 +124,6 @@ def test_parameters_can_be_switched_on_and_off_renamed_and_reordered(manager, se
     ]
     assert list(service.parameters.values_list("position", flat=True)) == [1, 2, 3, 4]
     assert "order_no=A0012345678" in service_page(manager, service)
-
-
-def test_a_parameter_moved_down_comes_after_the_one_at_its_new_position(manager, service):
-    save(manager, service, Order__position="3")
-
-    assert list(sent_parameters(service)) == ["Item", "ID", "Order", "Quantity"]
 
 
 def test_two_parameters_can_swap_names(manager, service):
@@ -68,8 +139,8 @@ def test_two_parameters_can_swap_names(manager, service):
         ({"new__1__name": "Order", "new__1__value": "x"}, "Another parameter has this name."),
         ({"Order__name": "a&b"}, "Use only letters, digits"),
         ({"Order__name": "x" * 65}, "at most 64"),
-        ({"Order__position": "0"}, "greater than or equal to 1"),
-        ({"new__1__value": "x"}, "Enter a name."),
+        ({f"new__{number}__name": f"c{number}" for number in range(21)}, "the limit of 20 constants"),
+        ({"new__1__name": "", "new__1__value": "x"}, "Enter a name."),
     ],
 )
 def test_invalid_parameters_are_rejected_and_nothing_is_saved(manager, service, changes, error):
@@ -82,15 +153,15 @@ def test_invalid_parameters_are_rejected_and_nothing_is_saved(manager, service, 
 
 
 def test_a_merchant_can_add_change_and_remove_constants(manager, service):
-    save(manager, service, new__1__name="shop", new__1__value="7", new__1__position="1", new__2__name="empty")
-    assert list(sent_parameters(service).items())[0] == ("shop", "7")
+    save(manager, service, new__1__name="shop", new__1__value="7", new__2__name="empty", new__3__name="")
+    assert list(sent_parameters(service).items())[4:] == [("shop", "7"), ("empty", "")]
     assert "shop=7" in service_page(manager, service)
     pk = service.parameters.get(name="shop").pk
 
     save(manager, service, **{f"constant__{pk}__value": "8"})
     assert sent_parameters(service)["shop"] == "8"
     pk = service.parameters.get(name="shop").pk
-    save(manager, service, **{f"constant__{pk}__remove": "on"})
+    save(manager, service, without=[f"constant-{pk}"])
 
     assert "shop" not in sent_parameters(service) and sent_parameters(service)["empty"] == ""
 
@@ -100,6 +171,9 @@ def test_a_secret_constant_is_saved_and_never_shown(manager, service):
     parameter = service.parameters.get(name="token")
     text = page_text(manager.get(address("parameters", service))) + service_page(manager, service)
     assert "token=••••" in text and "s3cr3t" not in text
+    assert "s3cr3t" not in page_text(
+        save(manager, service, do="show", **{f"constant__{parameter.pk}__is_secret": None})
+    )
 
     save(manager, service, **{f"constant__{parameter.pk}__name": "key"})
     assert sent_parameters(service)["key"] == "s3cr3t-t0ken"
@@ -126,15 +200,17 @@ def test_saving_from_two_windows_loses_no_constants(manager, service):
 
 @pytest.mark.parametrize("name", ["Key_first_renew", "referer7", "referer12"])
 def test_members_cant_change_parameters_that_support_adds(manager, service, name):
-    forged = {f"{name}__on": "on", f"{name}__name": name, f"{name}__position": "1"}
-    save(manager, service, **forged)
+    save(manager, service, **{f"{name}__name": name})
     assert name not in sent_parameters(service)
 
     RequestParameter.objects.create(service=service, parameter=name, name="old", position=5)
     text = page_text(manager.get(address("parameters", service)))
     assert "Contact support to change or remove it" in text and f'name="{name}' not in text
-    # Members can't remove it, rename it or reuse its name.
-    save(manager, service, **{f"{name}__on": None, f"{name}__name": "new", f"{name}__remove": "on"})
+    # Members can move it, but can't remove it, rename it or reuse its name.
+    save(manager, service, order=["Order", name, "Item", "ID", "Quantity"], **{f"{name}__name": "new"})
+    assert list(sent_parameters(service)) == ["Order", "old", "Item", "ID", "Quantity"]
+    assert name in listed(save(manager, service, do=f"remove {name}"))
+    save(manager, service, without=[name])
     refused = save(manager, service, Order__name="old")
 
     assert sent_parameters(service)["old"] == name and "new" not in sent_parameters(service)

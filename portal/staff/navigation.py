@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from outbound.models import Upstream
 from portal.navigation import Text
 
-SERVERS = "every kind of server that codes come from"
+SERVERS = "servers"  # every kind of server that codes come from
 # Models, or pages of the site. The desk lists all other models.
 GROUPS: list[tuple[Text, list[str | tuple[Text, str]]]] = [
     (

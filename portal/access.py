@@ -137,15 +137,21 @@ def lacks_second_factor(user) -> bool:
     return settings.STAFF_SECOND_FACTOR_REQUIRED and not is_mfa_enabled(user)
 
 
+def read_memberships(user_pk: int) -> list[Member]:
+    """Return a user's memberships, with the user and the merchants."""
+    memberships = Member.objects.filter(user=user_pk).select_related("user", "merchant__sandbox")
+    second_factors = Authenticator.objects.filter(user=OuterRef("user"))
+    return list(memberships.annotate(has_second_factor=Exists(second_factors)).order_by("merchant__name", "pk"))
+
+
 def get_member(request) -> Member | None:
     """Return the user's active membership, and set `request.shown_merchant` to its merchant or that one's sandbox.
 
     `?merchant=` switches between them by their slugs.
     """
     if not hasattr(request, "member"):
-        memberships = request.user.memberships.select_related("merchant__sandbox").order_by("merchant__name", "pk")
-        second_factors = Authenticator.objects.filter(user=OuterRef("user"))
-        request.memberships = list(memberships.annotate(has_second_factor=Exists(second_factors)))
+        known = getattr(request.user, "known_memberships", None)  # of MemberBackend
+        request.memberships = read_memberships(request.user.pk) if known is None else known
         named = {
             merchant.slug: (member, merchant)
             for member in request.memberships

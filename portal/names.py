@@ -43,7 +43,8 @@ def shown_names() -> set[str]:
     """Return the English names of the models and fields that forms and the admin show."""
     import_module(settings.ROOT_URLCONF)  # with all forms
     forms = [form for form in _subclasses(BaseForm) if is_ours(form.__module__)]
-    labels = {pretty_name(name) for form in forms for name, field in form.base_fields.items() if field.label is None}
+    fields = [item for form in forms for item in form.base_fields.items()]
+    labels = {pretty_name(name) for name, field in fields if field.label is None and not field.widget.is_hidden}
     models = {form._meta.model for form in forms if issubclass(form, ModelForm)}
     columns: list[Any] = []
     for site_admin in admin.site._registry.values():

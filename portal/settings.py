@@ -245,7 +245,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "merchants.passwords.NotTheEmailAddress"},
 ]
 PASSWORD_RESET_TIMEOUT = 3 * 60 * 60
-AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+AUTHENTICATION_BACKENDS = ["portal.account.backend.MemberBackend"]
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "home"
 
@@ -317,7 +317,7 @@ DEFAULT_EXCEPTION_REPORTER_FILTER = "portal.errors.DiscreetReporterFilter"
 
 LANGUAGE_CODE = "en-us"
 LANGUAGES = [("en", "English"), ("de", "Deutsch"), ("fr", "Français"), ("es", "Español"), ("ru", "Русский")]
-MEMBER_LANGUAGES = ["en"]
+MEMBER_LANGUAGES = ["en", "de", "fr", "es", "ru"]
 LOCALE_PATHS = [BASE_DIR / "locale", BASE_DIR / "locale/members"]
 FORMAT_MODULE_PATH = "portal.formats"
 TIME_ZONE = "UTC"

@@ -4,6 +4,8 @@ import hashlib
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
 
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
 from django.utils import timezone
 
@@ -50,7 +52,11 @@ class SessionStore(DatabaseStore):
             content = decrypt_bytes(b64decode(session_data, validate=True), self._place())
         except (DecryptionError, NotBase64):
             return {}  # the user signs in again, as after a key change
-        return self.serializer().loads(content)
+        data = self.serializer().loads(content)
+        if BACKEND_SESSION_KEY in data:
+            # People stay signed in who did so before MemberBackend.
+            data[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
+        return data
 
     def _place(self) -> bytes:
         return b"django_session.session_data\0" + self.hash_key(self._get_or_create_session_key()).encode()  # type: ignore[attr-defined]

@@ -54,7 +54,7 @@ from webhooks.models import WebhookEndpoint, WebhookEvent, WebhookMessage
 pytestmark = pytest.mark.django_db(transaction=True)
 
 MAX_BYTES = 150_000
-MAX_QUERIES = 13
+MAX_QUERIES = 12
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,8 @@ from string import Formatter
 import pytest
 from django.core.management import CommandError, call_command
 
+from runtime import translations
+from runtime.management.commands import translations as command
 from runtime.translations import MEMBERS, catalogs, missing_from, texts_of
 
 
@@ -29,10 +31,13 @@ def test_translations_have_all_that_is_filled_in():
     assert wrong == []
 
 
-def test_a_language_for_members_must_be_complete(settings):
-    settings.MEMBER_LANGUAGES = ["en", "fr"]
+def test_a_language_for_members_must_be_complete(monkeypatch):
+    monkeypatch.setattr(translations, "_messages_for_members", lambda: ("A new text",))
+    with pytest.raises(CommandError, match="locale/members/de is behind"):
+        call_command("translations", check=True)
 
-    with pytest.raises(CommandError, match="locale/members/fr"):
+    monkeypatch.setattr(command, "files_of", lambda catalog, folder: {})
+    with pytest.raises(CommandError, match="locale/members/de lacks 1 translations, such as of 'A new text'"):
         call_command("translations", check=True)
 
 

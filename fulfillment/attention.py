@@ -165,12 +165,13 @@ def held_orders() -> QuerySet[Order]:
     return needs_attention(rows, Trouble.HELD, occurred_at=F("reported_at"), thing="pk")
 
 
-def down_upstreams(merchant: int) -> list[QuerySet[Any]]:
-    """The merchant's servers that give no codes, one query for each kind."""
+def down_upstreams(merchant: int | None = None) -> list[QuerySet[Any]]:
+    """The merchant's servers that give no codes, or those of all merchants, one query for each kind."""
     kinds: dict[str, Any] = Upstream.kinds()
+    own = Q(merchant=merchant) if merchant else Q()
     return [
         needs_attention(
-            kind.objects.order_by().filter(Upstream.DOWN, merchant=merchant),
+            kind.objects.order_by().filter(Upstream.DOWN, own),
             Trouble.SERVER,
             occurred_at=Coalesce("failing_since", "paused_at"),
             thing="pk",

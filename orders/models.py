@@ -231,6 +231,10 @@ class Order(models.Model):
             models.Index(Upper("email"), name="order_email"),
             models.Index(fields=["merchant", "-paid_at", "-id"], name="order_by_payment"),
             models.Index(fields=["merchant", "-reported_at", "-id"], name="order_by_report"),
+            # Of all merchants, for support staff. Most payments are the newest, so they add to the end of the index.
+            models.Index(
+                fields=["-paid_at", "-id"], condition=Q(paid_at__isnull=False), name="order_by_payment_of_all"
+            ),
             models.Index(
                 fields=["merchant", "status", "-reported_at", "-id"],
                 condition=~Q(status="paid"),

@@ -50,7 +50,7 @@ class Hits:
 @member_required(has_test_data=True)
 def search(request: HttpRequest) -> HttpResponse:
     """Search by a posted text, so that no license gets into a URL. While it is typed, htmx shows what is found."""
-    text = request.POST.get("search", "").replace("\0", "").replace("\r\n", "\n")[:MAX_SEARCH].strip()
+    text = read_text(request)
     groups = [group for group in search_everything(request, text) if group.hits] if clean(text) else []
     context = {"text": text, "groups": groups}
     if request.headers.get("HX-Request"):
@@ -59,6 +59,10 @@ def search(request: HttpRequest) -> HttpResponse:
     if len(hits) == 1:
         return redirect(hits[0].url)
     return render(request, "portal/search.html", context)
+
+
+def read_text(request: HttpRequest) -> str:
+    return request.POST.get("search", "").replace("\0", "").replace("\r\n", "\n")[:MAX_SEARCH].strip()
 
 
 def search_everything(request: Any, text: str) -> Iterator[Hits]:

@@ -48,7 +48,7 @@ document.addEventListener("click", (event) => {
     event.preventDefault();
     dialog.close();
   }
-  for (const menu of document.querySelectorAll("details:is(.menu, .more)[open]")) {
+  for (const menu of document.querySelectorAll("details:is(.menu, .more, .filter)[open]")) {
     if (!menu.contains(event.target)) menu.open = false;
   }
 });

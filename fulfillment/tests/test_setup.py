@@ -62,7 +62,8 @@ def submit_request(manager):
 @pytest.fixture
 def apply(staff):
     def apply(request):
-        return staff.post(reverse("admin:fulfillment_setuprequest_apply", args=[request.pk]), follow=True)
+        address = reverse("admin:fulfillment_setuprequest_apply", args=[request.pk])
+        return staff.post(address, {"_confirmed": "yes"}, follow=True)
 
     return apply
 

@@ -5,6 +5,7 @@ from django.contrib import admin
 from fulfillment.sources.netlicensing.models import Deactivation, LicensePackage, LicensingAccount, PackagedTemplate
 from portal.netlicensing.forms import AccountForm
 from portal.netlicensing.own_service import save_account
+from portal.staff import consequences
 from portal.staff.fulfillment import RetryableAdmin
 from portal.staff.labels import NamedFields
 from portal.staff.merchants import Owned, OwnedForm
@@ -24,6 +25,9 @@ class LicensingAccountAdmin(Owned):
     search_fields = ["name", "address"]
     readonly_fields = ["state", "failing_since", "paused_at", "probe_at", "created_at"]
     fields = ["merchant", "name", "place", "address", "api_key", "timeout", *readonly_fields]
+
+    def get_consequences(self, request, form, formsets):
+        return consequences.change_server(form.instance) if {"place", "address"} & set(form.changed_data) else []
 
     def save_model(self, request, obj, form, change):
         save_account(obj)

@@ -10,12 +10,12 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.forms.models import BaseInlineFormSet
 from django.shortcuts import get_object_or_404, redirect
 from django.template.loader import render_to_string
-from django.urls import path
+from django.urls import path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.text import format_lazy
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_http_methods, require_POST
 
 from delivery.models import Delivery
 from fulfillment import setup
@@ -29,9 +29,11 @@ from notices.models import MerchantNotice
 from orders.kinds import SOURCES
 from orders.models import OrderItem
 from outbound.models import OutgoingRequest, Upstream
+from portal.staff import consequences
+from portal.staff.confirmation import CONFIRMED, ask, confirmed_action
 from portal.staff.labels import NamedFields
 from portal.staff.large_tables import LargeTable
-from portal.staff.merchants import NarrowSave, ReadOnly
+from portal.staff.merchants import FirstChoicesFilter, MerchantFilter, NarrowSave, ReadOnly
 from webhooks.models import WebhookEndpoint, WebhookMessage
 
 
@@ -87,7 +89,7 @@ def make_inline(kind: type[Source]) -> type[MethodInline]:
 @admin.register(Product)
 class ProductAdmin(NarrowSave, admin.ModelAdmin):
     list_display = ["name", "sku", "merchant", "quantity_rule"]
-    list_filter = ["merchant"]
+    list_filter = [("merchant", MerchantFilter)]
     list_select_related = ["merchant"]
     search_fields = ["name", "sku"]
     autocomplete_fields = ["merchant"]
@@ -97,6 +99,10 @@ class ProductAdmin(NarrowSave, admin.ModelAdmin):
 
     def get_readonly_fields(self, request, obj=None):
         return ["merchant"] if obj else []
+
+    def get_consequences(self, request, form, formsets):
+        removed = [row.instance for formset in formsets for row in formset.deleted_forms if row.instance.pk]
+        return consequences.remove_sources(form.instance, removed)
 
     def save_related(self, request, form, formsets, change):
         is_changed = any(formset.has_changed() for formset in formsets)
@@ -108,7 +114,7 @@ class ProductAdmin(NarrowSave, admin.ModelAdmin):
 @admin.register(EmailTemplate)
 class EmailTemplateAdmin(ReadOnly, admin.ModelAdmin):
     list_display = ["merchant", "product", "language", "subject", "saved_by", "saved_at"]
-    list_filter = ["merchant", "language"]
+    list_filter = [("merchant", MerchantFilter), "language"]
     list_select_related = ["merchant", "product"]
     fields = ["merchant", "product", "language", "subject", "body"]
     autocomplete_fields = ["merchant", "product"]
@@ -137,6 +143,7 @@ class FulfillmentAdmin(RetryableAdmin):
         return request.user.has_perm("fulfillment.change_fulfillment")
 
     @admin.action(description=_("Try again now"), permissions=["try_again"])
+    @confirmed_action(consequences.retry_items, button=_("Try again"))
     def try_again(self, request, fulfillments):
         count = 0
         for fulfillment in fulfillments.unfinished().select_related("item__order"):
@@ -177,7 +184,7 @@ class AnswerForm(forms.Form):
 @admin.register(SetupRequest)
 class SetupRequestAdmin(ReadOnly, admin.ModelAdmin):
     list_display = ["pool_name", "merchant", "status", "asked_by", "created_at"]
-    list_filter = ["status", "merchant"]
+    list_filter = ["status", ("merchant", MerchantFilter)]
     list_select_related = ["merchant", "asked_by"]
     ordering = ["-pk"]
     # Everything except the license file.
@@ -214,9 +221,22 @@ class SetupRequestAdmin(ReadOnly, admin.ModelAdmin):
     def history(self, wanted):
         return render_to_string("admin/fulfillment/setuprequest/history.html", {"wanted": wanted})
 
-    @method_decorator(require_POST)
+    @method_decorator(require_http_methods(["GET", "HEAD", "POST"]))
     def apply(self, request, pk):
-        return self.close(request, pk, setup.apply, gettext("Setup applied. The merchant gets an e-mail."))
+        if CONFIRMED in request.POST:
+            return self.close(request, pk, setup.apply, gettext("Setup applied. The merchant gets an e-mail."))
+        wanted = self.get_wanted(request, pk)
+        if wanted.status != SetupRequest.Status.OPEN:
+            return redirect("admin:fulfillment_setuprequest_change", pk)
+        return ask(
+            self,
+            request,
+            consequences.apply_request(wanted),
+            title=gettext("Apply the request of {merchant}?").format(merchant=wanted.merchant),
+            button=gettext("Apply"),
+            row=wanted,
+            cancel=reverse("admin:fulfillment_setuprequest_change", args=[pk]),
+        )
 
     @method_decorator(require_POST)
     def answer(self, request, pk):
@@ -227,10 +247,14 @@ class SetupRequestAdmin(ReadOnly, admin.ModelAdmin):
         answer = partial(setup.answer, text=form.cleaned_data["answer"])
         return self.close(request, pk, answer, gettext("Request answered. The merchant gets an e-mail."))
 
-    def close(self, request, pk, action, message):
-        wanted = get_object_or_404(SetupRequest, pk=pk)
+    def get_wanted(self, request, pk: int) -> SetupRequest:
+        wanted = get_object_or_404(SetupRequest.objects.select_related("merchant"), pk=pk)
         if not self.may_act(request):
             raise PermissionDenied
+        return wanted
+
+    def close(self, request, pk, action, message):
+        wanted = self.get_wanted(request, pk)
         try:
             action(wanted, actor=f"{request.user}, support staff")
         except SetupRefused as error:
@@ -243,7 +267,7 @@ class SetupRequestAdmin(ReadOnly, admin.ModelAdmin):
 @admin.register(WebhookEndpoint)
 class WebhookEndpointAdmin(ReadOnly, admin.ModelAdmin):
     list_display = ["merchant", "url", "state", "failing_since", "disabled_at", "disabled_reason"]
-    list_filter = ["merchant"]
+    list_filter = [("merchant", MerchantFilter)]
     list_select_related = ["merchant"]
     # Everything except the secrets.
     fields = [
@@ -259,10 +283,9 @@ class WebhookMessageAdmin(RetryableAdmin):
     list_select_related = ["endpoint"]
 
 
-class UpstreamFilter(admin.RelatedFieldListFilter):
-    def field_choices(self, field, request, model_admin):
-        upstreams = (upstream for kind in Upstream.kinds().values() for upstream in kind._default_manager.all())
-        return [(upstream.pk, str(upstream)) for upstream in upstreams]
+class UpstreamFilter(FirstChoicesFilter):
+    def rows(self):
+        return [upstream for kind in Upstream.kinds().values() for upstream in self.first(kind._default_manager.all())]
 
 
 @admin.register(OutgoingRequest)
@@ -271,5 +294,5 @@ class OutgoingRequestAdmin(LargeTable, ReadOnly, admin.ModelAdmin):
         *("merchant", "called_at", "upstream", "outcome", "method", "url", "attempt", "status_code", "milliseconds"),
         "error",
     ]
-    list_filter = ["outcome", "is_test", ("upstream", UpstreamFilter), "merchant"]
+    list_filter = ["outcome", "is_test", ("upstream", UpstreamFilter), ("merchant", MerchantFilter)]
     list_select_related = ["merchant", *(f"upstream__{name}" for name in Upstream.kinds())]

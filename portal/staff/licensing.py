@@ -24,6 +24,7 @@ from licensing.models import (
     VendorLogin,
 )
 from licensing.models.catalog import Terms
+from portal.staff import consequences
 from portal.staff.labels import NamedFields
 from portal.staff.large_tables import LargeTable
 from portal.staff.merchants import FinalRevocation, NoAddOrDelete, ReadOnly
@@ -62,6 +63,10 @@ class FoundByNumber(LargeTable, NoAddOrDelete, admin.ModelAdmin):
         return f"••••{thing.hint}"
 
 
+def is_deactivated(form) -> bool:
+    return "active" in form.changed_data and not form.instance.active
+
+
 COMMON_READONLY = ["merchant", "number", "properties", "created_at"]
 
 
@@ -69,10 +74,18 @@ class Catalogue(NoAddOrDelete, admin.ModelAdmin):
     list_filter = ["active"]
     search_fields = ["=number", "name"]
     readonly_fields = COMMON_READONLY
+    licensees_of = ""  # the lookup of the licensees that use a row
+
+    def get_consequences(self, request, form, formsets):
+        if not is_deactivated(form):
+            return []
+        licensees = Licensee.objects.filter(**{self.licensees_of: form.instance}).distinct()
+        return consequences.deactivate_in_catalog(form.instance, licensees)
 
 
 @admin.register(LicensingProduct)
 class LicensingProductAdmin(Catalogue):
+    licensees_of = "product"
     list_display = ["name", "number", "merchant", "version", "active"]
     list_select_related = ["merchant"]
     readonly_fields = [*COMMON_READONLY, "discounts"]
@@ -80,6 +93,7 @@ class LicensingProductAdmin(Catalogue):
 
 @admin.register(ProductModule)
 class ProductModuleAdmin(Catalogue):
+    licensees_of = "licenses__template__module"
     list_display = ["name", "number", "product", "licensing_model", "active"]
     list_filter = ["active", "licensing_model"]
     list_select_related = ["product"]
@@ -88,6 +102,7 @@ class ProductModuleAdmin(Catalogue):
 
 @admin.register(LicenseTemplate)
 class LicenseTemplateAdmin(Catalogue):
+    licensees_of = "licenses__template"
     list_display = ["name", "number", "module", "license_type", "automatic", "active"]
     list_filter = ["active", "license_type"]
     list_select_related = ["module"]
@@ -103,6 +118,9 @@ class LicenseAdmin(LargeTable, Catalogue):
         *("used_quantity", "parent_feature", "properties", "created_at"),
     ]
     readonly_fields = [*COMMON_READONLY, "licensee", "template", "used_quantity"]
+
+    def get_consequences(self, request, form, formsets):
+        return consequences.deactivate_license(form.instance) if is_deactivated(form) else []
 
 
 class HistoryInline(NamedFields, admin.TabularInline):
@@ -138,6 +156,9 @@ class LicenseeAdmin(FoundByNumber):
 
     def get_queryset(self, request):
         return super().get_queryset(request).defer("number")
+
+    def get_consequences(self, request, form, formsets):
+        return consequences.deactivate_licensee(form.instance) if is_deactivated(form) else []
 
     def find(self, number):
         return Licensee.objects.with_number(number).values_list("pk", flat=True)
@@ -195,6 +216,11 @@ class TokenAdmin(FoundByNumber):
         final = ["active", "expiration_time"] if obj and not obj.is_live else []
         return [*self.readonly_fields, *final]
 
+    def get_consequences(self, request, form, formsets):
+        token = form.instance
+        is_ended = form.changed_data and not token.is_live
+        return consequences.end_access(f"••••{token.hint}", token.last_used_at) if is_ended else []
+
     def find(self, number):
         return Token.objects.filter(fingerprint=fingerprint(number)).values_list("pk", flat=True)
 
@@ -206,3 +232,9 @@ class VendorLoginAdmin(FinalRevocation, NoAddOrDelete, admin.ModelAdmin):
     search_fields = ["user_name"]
     fields = ["user_name", "merchant", "created_by", "created_at", "last_used_at", "revoked_at"]
     readonly_fields = ["user_name", "merchant", "created_by", "created_at", "last_used_at"]
+
+    def get_consequences(self, request, form, formsets):
+        login = form.instance
+        return (
+            consequences.end_access(login.user_name, login.last_used_at) if "revoked_at" in form.changed_data else []
+        )

@@ -1,13 +1,16 @@
+from collections.abc import Iterable
 from typing import Any
 
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.widgets import AdminSplitDateTime
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
 from django.db import transaction
+from django.db.models import QuerySet
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -17,7 +20,10 @@ from merchants.models import ApiKey, CheckoutPage, Invitation, Member, Merchant,
 from merchants.onboarding import create_merchant
 from merchants.team import TeamError, renew
 from notices.api_keys import ApiKeyRevoked, create_api_key, notify_owners
+from portal.staff import consequences
+from portal.staff.confirmation import CONFIRMED, ConfirmsConsequences, ask, confirmed_action
 from portal.staff.labels import NamedFields
+from portal.staff.lists import StaffList
 from portal.team.invitations import send
 from work.refusals import Refused
 
@@ -25,16 +31,53 @@ from work.refusals import Refused
 admin.site.unregister([EmailAddress, Authenticator, Group])
 
 
-class MerchantFilter(admin.RelatedFieldListFilter):
+# Longer numbers aren't primary keys.
+MAX_DIGITS = 19
+
+
+class FirstChoicesFilter(admin.RelatedFieldListFilter):
+    """Offers the first rows only. Thousands would be a long page; the page of each row links to its lists."""
+
+    MAX_CHOICES = 50
+
+    def field_choices(self, field, request, model_admin):
+        rows = {row.pk: row for row in self.rows()}
+        chosen = [int(pk) for pk in self.lookup_val or [] if pk.isdecimal() and len(pk) < MAX_DIGITS]
+        missing = [pk for pk in chosen if pk not in rows]
+        others = field.remote_field.model._default_manager.filter(pk__in=missing) if missing else []
+        return [(row.pk, str(row)) for row in [*rows.values(), *others]]
+
+    def rows(self) -> list[Any]:
+        related: Any = self.field.remote_field
+        return self.first(related.model._default_manager.all())
+
+    def first(self, rows: QuerySet) -> list[Any]:
+        return list(rows.order_by("name", "pk")[: self.MAX_CHOICES])
+
+    @property
+    def note(self) -> str:
+        is_cut = len(self.lookup_choices) >= self.MAX_CHOICES
+        return gettext("Not all are listed. The page of any other one links to its lists.") if is_cut else ""
+
+
+class MerchantFilter(FirstChoicesFilter):
     def has_output(self):
         """Filter also if there is only one merchant, because the order of the list relies on it."""
         return bool(self.lookup_val) or super().has_output()
 
 
-class Lean(NamedFields):
+def without(media: forms.Media, names: Iterable[str]) -> forms.Media:
+    scripts = [path for path in media._js if not any(name in path for name in names)]  # type: ignore[attr-defined]
+    return forms.Media(css=media._css, js=scripts)  # type: ignore[attr-defined]
+
+
+class Lean(ConfirmsConsequences, NamedFields):
     """Omits the scripts for slugs: they are a third of a page's size, and no page uses them."""
 
     view_on_site: Any = False  # staff aren't members of any merchant
+
+    def get_changelist(self, request, **kwargs):
+        return StaffList
 
     def get_fieldsets(self, request, obj=None):
         """On the page that adds a row, leave out what it doesn't have yet."""
@@ -63,14 +106,17 @@ class Lean(NamedFields):
 
     @property
     def media(self):
-        media = super().media  # type: ignore[misc]
-        return forms.Media(js=[path for path in media._js if not any(name in path for name in self.UNUSED)])
+        return without(super().media, self.UNUSED)  # type: ignore[misc]
+
+    def render_change_form(self, request, context, *args, **kwargs):
+        context["media"] = without(context["media"], ["admin/js/actions.js"])  # only lists have actions
+        return super().render_change_form(request, context, *args, **kwargs)  # type: ignore[misc]
 
 
 class Owned(Lean, admin.ModelAdmin):
     """Rows of a merchant. Their merchant can't be changed, and only merchants delete them, once nothing uses them."""
 
-    list_filter = ["merchant"]
+    list_filter = [("merchant", MerchantFilter)]
     list_select_related = ["merchant"]
     autocomplete_fields = ["merchant"]
 
@@ -184,19 +230,33 @@ class UserAdmin(Lean, DjangoUserAdmin):
             "none"
         )
 
+    def get_consequences(self, request, form, formsets):
+        return consequences.change_user(form.instance, form.changed_data)
+
     @admin.action(description=_("Remove all second factors (lost device)"), permissions=["change"])
     def remove_second_factors(self, request, queryset):
         if not all(self._may_touch(request, user) for user in queryset):
             self.message_user(
                 request, gettext("Only superusers can remove second factors of support staff."), messages.ERROR
             )
-            return
+            return None
+        if CONFIRMED not in request.POST:
+            title = gettext("Remove all second factors?")
+            return ask(
+                self,
+                request,
+                consequences.remove_second_factors(queryset),
+                title=title,
+                button=gettext("Remove"),
+                danger=True,
+            )
         for user in queryset:
             _, removed = user.authenticator_set.all().delete()
             self.log_change(request, user, f"Removed all second factors ({sum(removed.values())}).")
             self.message_user(
                 request, gettext("{user} can now sign in with just the password.").format(user=user), messages.SUCCESS
             )
+        return None
 
 
 class MemberInline(NamedFields, admin.TabularInline):
@@ -231,6 +291,23 @@ class MerchantAdmin(NoSecondAdd, Lean, admin.ModelAdmin):
         fields = super().get_fields(request, obj)
         return [field for field in fields if field != "test"] if obj else fields
 
+    def get_consequences(self, request, form, formsets):
+        merchant, texts = form.instance, []
+        if "second_factor_required" in form.changed_data:
+            texts += consequences.require_second_factor(merchant, merchant.second_factor_required)
+        if "slug" in form.changed_data:
+            texts += consequences.change_slug(merchant, form.initial["slug"])
+        for formset in formsets:
+            changed = [row for row in formset.initial_forms if row.has_changed() and row not in formset.deleted_forms]
+            if formset.model is CheckoutPage:
+                forbidden = [row.instance for row in changed if "delivery_allowed" in row.changed_data]
+                for page in forbidden:
+                    texts += [] if page.delivery_allowed else consequences.forbid_delivery(page)
+            elif formset.model is Member:
+                removed = [row.instance for row in formset.deleted_forms if row.instance.pk]
+                texts += consequences.change_members(merchant, removed, [row.instance for row in changed])
+        return texts
+
     def save_model(self, request, obj, form, change):
         if change:
             super().save_model(request, obj, form, change)
@@ -251,7 +328,7 @@ class MerchantAdmin(NoSecondAdd, Lean, admin.ModelAdmin):
 class InvitationAdmin(ReadOnly, admin.ModelAdmin):
     actions = ["resend"]
     list_display = ["email", "merchant", "role", "invited_by", "sent_at", "expires_at", "accepted_at", "withdrawn_at"]
-    list_filter = ["merchant"]
+    list_filter = [("merchant", MerchantFilter)]
     list_select_related = ["merchant", "invited_by"]
     search_fields = ["email"]
 
@@ -259,6 +336,7 @@ class InvitationAdmin(ReadOnly, admin.ModelAdmin):
         return request.user.has_perm("merchants.change_invitation")
 
     @admin.action(description=_("Resend the invitation"), permissions=["resend"])
+    @confirmed_action(consequences.resend_invitations, button=_("Resend"))
     def resend(self, request, queryset):
         for invitation in queryset:
             try:
@@ -270,6 +348,11 @@ class InvitationAdmin(ReadOnly, admin.ModelAdmin):
 
 
 class StaffApiKeyForm(ApiKeyForm):
+    # Browsers show the portal's field in their own format, which can be that of 12 hours.
+    expires_at = forms.SplitDateTimeField(  # type: ignore[assignment]
+        label=_("Expires at"), required=False, widget=AdminSplitDateTime, help_text=_("Leave empty for no expiration.")
+    )
+
     class Meta(ApiKeyForm.Meta):
         fields = ["merchant", *ApiKeyForm.Meta.fields, "revoked_at"]
 
@@ -280,7 +363,7 @@ class ApiKeyAdmin(NoSecondAdd, FinalRevocation, Lean, admin.ModelAdmin):
 
     form = StaffApiKeyForm
     list_display = ["name", "merchant", "prefix", "scopes", "last_used_at", "expires_at", "revoked_at"]
-    list_filter = ["merchant"]
+    list_filter = [("merchant", MerchantFilter)]
     list_select_related = ["merchant"]
     autocomplete_fields = ["merchant"]
     readonly_fields = ["prefix", "created_at", "created_by", "last_used_at", "revoked_by"]
@@ -291,6 +374,11 @@ class ApiKeyAdmin(NoSecondAdd, FinalRevocation, Lean, admin.ModelAdmin):
 
     def get_exclude(self, request, obj=None):
         return None if obj else ["revoked_at"]
+
+    def get_consequences(self, request, form, formsets):
+        if "revoked_at" in form.changed_data:
+            return consequences.revoke_api_key(form.instance)
+        return consequences.restrict_api_key(form.instance) if "allowed_networks" in form.changed_data else []
 
     def save_model(self, request, obj, form, change):
         if not change:

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.views.main import PAGE_VAR
+from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -21,10 +21,11 @@ from fulfillment.attention import needing_attention, newest_needing_attention
 from fulfillment.personal_data import PersonalData, describe_counts
 from merchants.models import Merchant
 from orders.models import Order, RefusedReport, Subscription
-from orders.search import MAX_SEARCH, find, get_shown_kinds, is_secret, look_up, text_for_url
+from orders.search import find, get_shown_kinds, is_secret, look_up, text_for_url
 from pools.models import LicenseKey
 from portal.orders.desk import Desk, orders_for_desk
 from portal.orders.page import ACTIONS, order_page, perform
+from portal.search import read_text
 from portal.staff.large_tables import LargeTable, LargeTableList
 from portal.staff.merchants import MerchantFilter, NoAddOrDelete, ReadOnly
 
@@ -58,7 +59,24 @@ def is_only_filter(request) -> bool:
     return request.GET.keys() - {PAGE_VAR} == {AttentionFilter.parameter_name}
 
 
+class StatusFilter(admin.ChoicesFieldListFilter):
+    def choices(self, changelist):
+        """Name the first choice for what it lists: orders by the date of their payment."""
+        first, *others = super().choices(changelist)
+        return [first | {"display": gettext("With a payment")}, *others]
+
+
+def is_by_payment(request) -> bool:
+    """Whether the list has the orders with a payment, by its date. A search and other filters find all orders."""
+    others = {SEARCH_VAR, AttentionFilter.parameter_name, "id__in"}
+    return not others & request.GET.keys() and request.GET.get("status__exact", "paid") == "paid"
+
+
 class OrderList(LargeTableList):
+    def get_queryset(self, request, exclude_parameters=None):
+        found = super().get_queryset(request, exclude_parameters)
+        return found.filter(paid_at__isnull=False) if is_by_payment(request) else found
+
     def get_filters_params(self, params=None):
         filters = super().get_filters_params(params)
         filters.pop(KIND_VAR, None)
@@ -68,7 +86,7 @@ class OrderList(LargeTableList):
 @admin.register(Order)
 class OrderAdmin(LargeTable, NoAddOrDelete, admin.ModelAdmin):
     list_display = ["number", "merchant", "status", "email", "customer_name", "paid_at"]
-    list_filter = [AttentionFilter, "status", ("merchant", MerchantFilter)]
+    list_filter = [AttentionFilter, ("status", StatusFilter), ("merchant", MerchantFilter)]
     list_select_related = ["merchant"]
     search_fields = ["number"]  # only shows the search box; get_search_results does the search
     search_help_text = _(
@@ -91,7 +109,9 @@ class OrderAdmin(LargeTable, NoAddOrDelete, admin.ModelAdmin):
         return paginator
 
     def get_ordering(self, request):
-        # A merchant's orders are indexed by time. Otherwise a small merchant's would be looked for among all orders.
+        # Each is the order of an index. A small merchant's orders would otherwise be looked for among all orders.
+        if is_by_payment(request):
+            return ["-paid_at", "-pk"]
         return ["-reported_at", "-pk"] if "merchant__id__exact" in request.GET else ["-pk"]
 
     def get_urls(self):
@@ -162,9 +182,7 @@ class OrderAdmin(LargeTable, NoAddOrDelete, admin.ModelAdmin):
 
     def changelist_view(self, request, extra_context=None):
         if request.method == "POST" and "search" in request.POST:
-            return self._search(
-                request, request.POST["search"].replace("\0", "").replace("\r\n", "\n")[:MAX_SEARCH].strip()
-            )
+            return self._search(request, read_text(request))
         return super().changelist_view(request, extra_context)
 
     def _search(self, request, text: str):
@@ -200,7 +218,7 @@ class OrderAdmin(LargeTable, NoAddOrDelete, admin.ModelAdmin):
 @admin.register(Subscription)
 class SubscriptionAdmin(ReadOnly, admin.ModelAdmin):
     list_display = ["reference", "merchant", "type", "period"]
-    list_filter = ["type", "merchant"]
+    list_filter = ["type", ("merchant", MerchantFilter)]
     list_select_related = ["merchant"]
     search_fields = ["reference"]
 
@@ -208,7 +226,7 @@ class SubscriptionAdmin(ReadOnly, admin.ModelAdmin):
 @admin.register(RefusedReport)
 class RefusedReportAdmin(LargeTable, ReadOnly, admin.ModelAdmin):
     list_display = ["order_number", "merchant", "kind", "status", "reason", "times", "last_at"]
-    list_filter = ["kind", "merchant"]
+    list_filter = ["kind", ("merchant", MerchantFilter)]
     list_select_related = ["merchant"]
     search_fields = ["order_number"]
     ordering = ["-last_at", "-pk"]

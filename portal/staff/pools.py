@@ -13,8 +13,10 @@ from pools.forms import StaffUploadForm
 from pools.models import KeyBatch, KeyImport, LicenseKey, LicensePool
 from pools.uploads import begin
 from pools.withdrawal import describe_withdrawal, withdraw
+from portal.staff import consequences
+from portal.staff.confirmation import confirmed_action
 from portal.staff.large_tables import LargeTable
-from portal.staff.merchants import NarrowSave, NoAddOrDelete
+from portal.staff.merchants import FirstChoicesFilter, MerchantFilter, NarrowSave, NoAddOrDelete
 from work.bodies import takes_files
 
 
@@ -36,7 +38,7 @@ def describe_import(key_import: KeyImport) -> str:
 @admin.register(LicensePool)
 class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
     list_display = ["name", "merchant", "threshold", "notified"]
-    list_filter = ["notified", "merchant"]
+    list_filter = ["notified", ("merchant", MerchantFilter)]
     list_select_related = ["merchant"]
     search_fields = ["name", "merchant__name"]
     autocomplete_fields = ["merchant"]
@@ -46,9 +48,12 @@ class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
         # The merchant of a pool can't change, because its products and orders refer to the pool.
         return [*self.readonly_fields, "merchant"] if obj else self.readonly_fields
 
-    def save_model(self, request, obj, form, change):
-        super().save_model(request, obj, form, change)
-        apply_settings(obj, form.changed_data, actor=str(request.user))
+    def get_consequences(self, request, form, formsets):
+        return consequences.change_reserve(form.instance) if "reserve" in form.changed_data else []
+
+    def save_related(self, request, form, formsets, change):
+        super().save_related(request, form, formsets, change)
+        apply_settings(form.instance, form.changed_data, actor=str(request.user))
 
     def get_urls(self):
         add_keys = path("<int:pk>/keys/", self.admin_site.admin_view(self.add_keys), name="pools_licensepool_keys")
@@ -105,7 +110,7 @@ class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
 @admin.register(KeyBatch)
 class KeyBatchAdmin(NoAddOrDelete, admin.ModelAdmin):
     list_display = ["pool", "key_count", "file_name", "note", "imported_by", "imported_at", "undone_at"]
-    list_filter = ["pool"]
+    list_filter = [("pool", FirstChoicesFilter)]
     list_select_related = ["pool"]
     fields = readonly_fields = (
         *("pool", "key_count", "repeated", "already_in_pool", "already_in_other_pools", "unusable", "file_name"),
@@ -114,6 +119,7 @@ class KeyBatchAdmin(NoAddOrDelete, admin.ModelAdmin):
     actions = ["withdraw_rest"]
 
     @admin.action(description=_("Withdraw unissued keys of selected batches"), permissions=["change"])
+    @confirmed_action(consequences.withdraw_batches, button=_("Withdraw"), danger=True)
     def withdraw_rest(self, request, batches):
         count = withdraw(LicenseKey.objects.filter(batch__in=batches), actor=str(request.user))
         self.message_user(request, describe_withdrawal(count))
@@ -122,7 +128,7 @@ class KeyBatchAdmin(NoAddOrDelete, admin.ModelAdmin):
 @admin.register(LicenseKey)
 class LicenseKeyAdmin(LargeTable, NoAddOrDelete, admin.ModelAdmin):
     list_display = ["masked", "pool", "status", "item", "issued_at", "withdrawn_at"]
-    list_filter = ["pool"]
+    list_filter = [("pool", FirstChoicesFilter)]
     list_select_related = ["pool", "item__order"]
     ordering = ["pk"]
     fields = readonly_fields = ("masked", "pool", "batch", "status", "item", "unit", "issued_at", "withdrawn_at")
@@ -133,6 +139,7 @@ class LicenseKeyAdmin(LargeTable, NoAddOrDelete, admin.ModelAdmin):
         return f"••••{key.hint}"
 
     @admin.action(description=_("Withdraw selected unissued keys"), permissions=["change"])
+    @confirmed_action(consequences.withdraw_keys, button=_("Withdraw"), danger=True)
     def withdraw(self, request, keys):
         count = withdraw(keys, actor=str(request.user))
         self.message_user(request, describe_withdrawal(count))

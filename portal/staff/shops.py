@@ -5,8 +5,11 @@ from django.contrib.humanize.templatetags.humanize import intcomma
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from portal.staff import consequences
+from portal.staff.confirmation import confirmed_action
 from portal.staff.large_tables import LargeTable
 from portal.staff.merchants import MerchantFilter, NoAddOrDelete, ReadOnly
+from portal.templatetags.portal import badge
 from shops.models import Connection, Event
 from shops.processing import wake
 
@@ -29,7 +32,7 @@ class ConnectionAdmin(ReadOnly, admin.ModelAdmin):
 
     @admin.display(description=_("Health"))
     def health(self, connection: Connection) -> str:
-        return str(connection.state.label)
+        return badge(connection.state.value, str(connection.state.label))
 
     @admin.display(description=_("Last event"))
     def last_event(self, connection: Connection):
@@ -60,6 +63,7 @@ class EventAdmin(LargeTable, NoAddOrDelete, admin.ModelAdmin):
         return super().get_queryset(request).defer("body")
 
     @admin.action(description=_("Process again"), permissions=["change"])
+    @confirmed_action(consequences.process_events, button=_("Process again"))
     def process_again(self, request, queryset):
         count = wake(Event.objects.filter(pk__in=queryset.values("pk")))
         text = ngettext("{count} event is being processed.", "{count} events are being processed.", count)

@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from merchants.models import User
 from portal.tests.browsing import check
-from portal.tests.test_every_page import admin_urls, enter, mailbox, order, page_urls, staff, stock_urls  # noqa: F401
+from portal.tests.test_every_page import admin_urls, desk_urls, enter, mailbox, order, page_urls, staff, stock_urls  # noqa: F401
 from portal.tests.translating import install_pseudo
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -75,7 +75,7 @@ def test_no_label_is_left_in_english(client, order, merchant, staff):  # noqa: F
         if not address.startswith(OTHERS):
             found |= dict.fromkeys(untranslated(client.get(address).text), address)
     client.force_login(staff)
-    for address in admin_urls(order):
+    for address in [*desk_urls(order), *admin_urls(order, staff)]:
         found |= dict.fromkeys(untranslated(client.get(address).text), address)
 
     assert found == {}

@@ -20,6 +20,7 @@ from orders.models import ActivationCode, Order
 from orders.search import Kind, find
 from portal.attention.causes import count_needing_attention, read_causes
 from portal.orders.forms import FilterForm
+from portal.staff.health import read_troubles
 
 INDEXES = {
     Kind.EMAIL: "order_email",
@@ -176,3 +177,17 @@ def test_no_index_of_a_payments_rows_repeats_the_beginning_of_another(db):
         )
         repeating = [name for (name,) in cursor.fetchall()]
     assert repeating == []
+
+
+def test_the_admins_orders_by_payment_use_an_index(merchant, without_seq_scans):
+    listed = Order.objects.filter(paid_at__isnull=False).order_by("-paid_at", "-pk")[:1000].explain()
+
+    assert "order_by_payment_of_all" in listed and "Sort" not in listed
+
+
+def test_the_health_of_merchants_reads_no_orders_without_problems(merchant, without_seq_scans):
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN {read_troubles.statement.replace('%%', '%')}")
+        found = "\n".join(line for (line,) in cursor.fetchall())
+
+    assert scanned_tables(found) == []

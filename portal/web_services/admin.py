@@ -10,6 +10,7 @@ from fulfillment.models import Fulfillment
 from fulfillment.sources.web_service.models import RequestParameter, WebService
 from fulfillment.sources.web_service.parameters import CATALOG, add_defaults
 from outbound.breaker import probe_now
+from portal.staff import consequences
 from portal.staff.labels import NamedFields
 from portal.staff.merchants import Owned, OwnedForm
 from portal.web_services.forms import SECTIONS, WebServiceForm
@@ -86,6 +87,9 @@ class WebServiceAdmin(Owned):
         sections = [(gettext(title), {"fields": names}) for title, names in SECTIONS.items()]
         status = [(gettext("Status"), {"fields": self.readonly_fields})] if obj else []
         return [(None, {"fields": ["merchant"]}), *sections, *status]
+
+    def get_consequences(self, request, form, formsets):
+        return consequences.change_server(form.instance) if "url" in form.changed_data else []
 
     def save_model(self, request, obj, form, change):
         if change:

@@ -160,7 +160,7 @@ def test_support_staff_can_remove_second_factors(client, stella, owner, secret):
 
     client.post(
         reverse("admin:merchants_user_changelist"),
-        {"action": "remove_second_factors", "_selected_action": [owner.pk]},
+        {"action": "remove_second_factors", "_selected_action": [owner.pk], "_confirmed": "yes"},
     )
 
     assert not Authenticator.objects.exists()
@@ -177,7 +177,7 @@ def test_only_a_superuser_can_remove_second_factors_of_support_staff(client, ste
 
     client.post(
         reverse("admin:merchants_user_changelist"),
-        {"action": "remove_second_factors", "_selected_action": [stella.pk]},
+        {"action": "remove_second_factors", "_selected_action": [stella.pk], "_confirmed": "yes"},
     )
 
     assert Authenticator.objects.count() == 1

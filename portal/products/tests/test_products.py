@@ -293,7 +293,7 @@ def test_a_source_can_take_the_position_of_another_kind_of_source_in_the_admin(
 
     response = client.post(
         reverse("admin:merchants_product_change", args=[product.pk]),
-        {"sku": product.sku, "name": product.name, "quantity_rule": "unit"} | forms,
+        {"sku": product.sku, "name": product.name, "quantity_rule": "unit", "_confirmed": "yes"} | forms,
     )
 
     assert response.status_code == 302

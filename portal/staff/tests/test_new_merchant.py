@@ -55,6 +55,7 @@ def wait_a_minute():
 
 def resend(staff, *invitations):
     posted = {"action": "resend", "_selected_action": [invitation.pk for invitation in invitations]}
+    posted["_confirmed"] = "yes"
     return text_of(staff.post(INVITATIONS, posted, follow=True))
 
 
@@ -195,7 +196,8 @@ KEYS = reverse("admin:merchants_apikey_add")
 
 
 def test_staff_set_expiration_and_networks_of_a_key(staff, merchant):
-    posted = {"merchant": merchant.pk, "name": "Shop", "scopes": ["orders"], "expires_at": "2099-01-02T03:04"}
+    posted = {"merchant": merchant.pk, "name": "Shop", "scopes": ["orders"], "expires_at_0": "2099-01-02"}
+    posted["expires_at_1"] = "03:04"
 
     text = text_of(staff.post(KEYS, posted | {"allowed_networks": "1.2.3.4/8"}))
     assert "Enter 1.2.3.4 or 1.0.0.0/8." in text
@@ -221,7 +223,7 @@ def test_a_revocation_by_staff_is_recorded_and_owners_are_notified(staff, mercha
     key, _ = ApiKey.objects.create_key(merchant=merchant, name="Shop", scopes=["orders"])
     page = reverse("admin:merchants_apikey_change", args=[key.pk])
 
-    staff.post(page, {"name": "Shop", "revoked_at_0": "2026-11-30", "revoked_at_1": "10:00:00"})
+    staff.post(page, {"name": "Shop", "revoked_at_0": "2026-11-30", "revoked_at_1": "10:00:00", "_confirmed": "yes"})
     staff.post(page, {"name": "Renamed"})
 
     key.refresh_from_db()

@@ -127,7 +127,7 @@ def test_user_actions_do_not_affect_staff_accounts(client, staff_user, superuser
     TOTP.activate(superuser, generate_totp_secret())
     client.force_login(staff_user)
 
-    data = {"action": action, "_selected_action": [superuser.pk], "post": "yes"}
+    data = {"action": action, "_selected_action": [superuser.pk], "post": "yes", "_confirmed": "yes"}
     client.post(reverse("admin:merchants_user_changelist"), data)
 
     assert Authenticator.objects.get().user == superuser
@@ -149,7 +149,7 @@ def test_a_superuser_can_grant_rights(client, superuser, merchant):
     client.force_login(superuser)
     page = reverse("admin:merchants_user_change", args=[member.pk])
 
-    client.post(page, DATES | {"email": member.email, "is_active": "on", "is_staff": "on"})
+    client.post(page, DATES | {"email": member.email, "is_active": "on", "is_staff": "on", "_confirmed": "yes"})
 
     member.refresh_from_db()
     assert member.is_staff

@@ -1,0 +1,332 @@
+"""Staff see what a change or an action does, in numbers, before it is done."""
+
+import re
+from datetime import timedelta
+from html import unescape
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from delivery.models import Delivery
+from fulfillment.models import Fulfillment
+from fulfillment.setup import submit
+from fulfillment.tests.factories import fulfill_due
+from licensing.creation import create_license, create_licensee
+from licensing.models import LicenseTemplate, LicensingProduct, ProductModule, Token, VendorLogin
+from merchants.models import ApiKey, Member, User
+from orders.models import Order
+from pools.models import LicenseKey
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def staff(client):
+    client.force_login(User.objects.create_superuser("stella@keywell.example", "correct horse"))
+    return client
+
+
+def read_form(html, form_id):
+    """What a browser would send for a form without changes."""
+    (form,) = re.findall(rf'<form[^>]*id="{form_id}".*?</form>', html, re.DOTALL)
+    posted = {}
+    for tag in re.findall(r"<input[^>]*>", form):
+        attributes = {name: unescape(value) for name, value in re.findall(r'([\w-]+)="([^"]*)"', tag)}
+        is_off = attributes.get("type") in {"checkbox", "radio"} and not re.search(r"\bchecked\b", tag)
+        if "name" in attributes and not is_off and attributes.get("type") != "submit":
+            is_box = attributes.get("type") in {"checkbox", "radio"}
+            posted[attributes["name"]] = attributes.get("value", "on" if is_box else "")
+    for name, options in re.findall(r'<select[^>]*\sname="([^"]+)".*?>(.*?)</select>', form, re.DOTALL):
+        if chosen := re.search(r'value="([^"]*)" selected', options):
+            posted[name] = chosen[1]
+    for name, text in re.findall(r'<textarea[^>]*name="([^"]+)"[^>]*>\r?\n?(.*?)</textarea>', form, re.DOTALL):
+        posted[name] = unescape(text)
+    return posted
+
+
+def consequences(response):
+    assert response.status_code == 200 and response.context, response
+    if "adminform" in response.context:
+        formsets = response.context["inline_admin_formsets"]
+        raise AssertionError((response.context["errors"], [formset.formset.errors for formset in formsets]))
+    return response.context["consequences"]
+
+
+def confirm(staff, response):
+    """Press the button of the page that asks."""
+    assert response.templates[0].name == "admin/confirmation.html"
+    posted: dict[str, list[str]] = {}
+    for name, value in response.context["fields"]:
+        posted.setdefault(name, []).append(value)
+    return staff.post(response.wsgi_request.get_full_path(), posted)
+
+
+def change(staff, row, **changes):
+    options = row._meta
+    address = reverse(f"admin:{options.app_label}_{options.model_name}_change", args=[row.pk])
+    posted = read_form(staff.get(address).content.decode(), f"{options.model_name}_form")
+    for name, value in changes.items():
+        if value is None:
+            del posted[name]
+        else:
+            posted[name] = value
+    return staff.post(address, posted)
+
+
+def act(staff, model, action, *rows):
+    address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+    return staff.post(address, {"action": action, "index": "0", "_selected_action": [row.pk for row in rows]})
+
+
+def test_forbidding_delivery_names_the_orders_that_wait(staff, merchant, pay, make_product):
+    pay(make_product(keys=2), order="A1")
+    pay(make_product(keys=0), order="A2")
+    fulfill_due()
+    page = merchant.checkout_pages.get()
+    Delivery.objects.update(status="queued")
+
+    response = change(staff, merchant, **{"checkout_pages-0-delivery_allowed": None})
+
+    text = " ".join(consequences(response))
+    assert "2 paid orders" in text and "1 queued e-mail is canceled" in text and "1 order that waits" in text
+    page.refresh_from_db()
+    assert page.delivery_allowed
+
+    assert confirm(staff, response).status_code == 302
+    page.refresh_from_db()
+    assert not page.delivery_allowed
+
+
+def test_a_change_without_consequences_is_saved_at_once(staff, merchant):
+    assert change(staff, merchant, name="Northlight Software").status_code == 302
+
+    merchant.refresh_from_db()
+    assert merchant.name == "Northlight Software"
+
+
+def test_allowing_delivery_is_saved_at_once(staff, merchant):
+    merchant.checkout_pages.update(delivery_allowed=False)
+
+    assert change(staff, merchant, **{"checkout_pages-0-delivery_allowed": "on"}).status_code == 302
+    assert merchant.checkout_pages.get().delivery_allowed
+
+
+def test_removing_the_last_owner_says_so(staff, merchant, make_member):
+    member = merchant.members.get()
+
+    response = change(staff, merchant, **{"members-0-DELETE": "on"})
+
+    assert consequences(response) == [
+        f"{member.user} loses access to {merchant}.",
+        f"{merchant} has no owner left.",
+    ]
+    confirm(staff, response)
+    assert not merchant.members.exists()
+
+
+def test_a_new_role_is_confirmed(staff, merchant, make_member):
+    manager = make_member(Member.Role.MANAGER)
+
+    response = change(staff, merchant, **{"members-1-role": "owner"})
+
+    assert consequences(response) == [f"{manager.user} becomes Owner of {merchant}."]
+
+
+def test_requiring_a_second_factor_counts_who_has_none(staff, merchant, make_member):
+    make_member(Member.Role.MANAGER)
+
+    response = change(staff, merchant, second_factor_required="on")
+
+    assert "2 members have none" in " ".join(consequences(response))
+
+
+def test_a_new_slug_breaks_links(staff, merchant):
+    assert "/lost/northlight/" in " ".join(consequences(change(staff, merchant, slug="other")))
+
+
+def test_revoking_a_key_says_how_it_is_used(staff, merchant, pay, make_product):
+    key, _ = ApiKey.objects.create_key(
+        merchant=merchant, name="Shop", scopes=["orders"], last_used_at=timezone.now() - timedelta(hours=3)
+    )
+    pay(make_product(keys=1), order="A1")
+    Order.objects.update(reported_by=str(key))
+
+    response = change(staff, key, revoked_at_0="2026-11-30", revoked_at_1="10:00:00")
+
+    text = " ".join(consequences(response))
+    assert "last used 3 hours ago" in text and "reported 1 order in the last 30 days" in text
+    key.refresh_from_db()
+    assert key.revoked_at is None
+    confirm(staff, response)
+    key.refresh_from_db()
+    assert key.revoked_at
+
+
+def test_limiting_a_keys_addresses_is_confirmed(staff, merchant):
+    key, _ = ApiKey.objects.create_key(merchant=merchant, name="Shop", scopes=["orders"])
+
+    assert "10.0.0.0/8" in " ".join(consequences(change(staff, key, allowed_networks="10.0.0.0/8")))
+
+
+def test_withdrawing_keys_counts_those_in_stock(staff, make_pool, merchant, make_product, pay):
+    pool = make_pool(5)
+    pay(make_product(pool=pool), order="A1")
+    keys = [*LicenseKey.objects.issued(), *LicenseKey.objects.available()[:2]]
+
+    response = act(staff, LicenseKey, "withdraw", *keys)
+
+    text = " ".join(consequences(response))
+    assert "2 keys will never be issued" in text and "1 other key was issued" in text
+    assert f"“{pool}” of {merchant} has 4 available keys now" in text
+    assert not LicenseKey.objects.withdrawn().exists()
+    confirm(staff, response)
+    assert LicenseKey.objects.withdrawn().count() == 2
+
+
+def test_withdrawing_a_batch_counts_its_keys(staff, make_pool):
+    pool = make_pool(5)
+    batch = pool.batches.get()
+
+    response = act(staff, type(batch), "withdraw_rest", batch)
+
+    assert "5 keys will never be issued" in " ".join(consequences(response))
+    confirm(staff, response)
+    assert pool.keys.withdrawn().count() == 5
+
+
+def test_a_larger_reserve_holds_keys_back(staff, make_pool):
+    pool = make_pool(5)
+
+    response = change(staff, pool, reserve="2")
+
+    assert consequences(response) == ["Up to 2 more keys are held back. Only people can issue them."]
+    assert not pool.keys.reserved().exists()
+    confirm(staff, response)
+    assert pool.keys.reserved().count() == 2
+
+
+def test_retrying_counts_the_items(staff, pay, make_product):
+    pay(make_product(source=None))
+
+    response = act(staff, Fulfillment, "try_again", Fulfillment.objects.get())
+
+    assert consequences(response) == ["1 item is tried immediately. No customer gets a second code."]
+
+
+def test_applying_a_request_says_what_is_created(staff, merchant, make_product):
+    make_product(sku="PRO", name="Pro")
+    wanted = submit(
+        merchant,
+        [b"A-1\nA-2\n"],
+        actor=merchant.members.get().user,
+        products=[{"sku": "PRO", "name": "Pro"}, {"sku": "NEW", "name": "New"}],
+        pool_name="Fresh",
+    )
+    address = reverse("admin:fulfillment_setuprequest_apply", args=[wanted.pk])
+
+    response = staff.get(address)
+
+    text = " ".join(consequences(response))
+    assert "1 product is created" in text and "1 product that exists" in text
+    assert "The pool “Fresh” is created" in text and "Up to 2 keys" in text
+    wanted.refresh_from_db()
+    assert wanted.status == "open"
+    confirm(staff, response)
+    wanted.refresh_from_db()
+    assert wanted.status == "applied"
+    assert staff.get(address).status_code == 302  # it is closed
+
+
+def test_deactivating_a_user_names_their_merchants(staff, merchant):
+    user = merchant.members.get().user
+
+    response = change(staff, user, is_active=None)
+
+    assert consequences(response) == [f"{user} can no longer sign in.", f"Member of: {merchant}."]
+    user.refresh_from_db()
+    assert user.is_active
+
+
+def test_removing_a_source_counts_what_waits(staff, pay, make_product):
+    product = make_product(keys=0)
+    pay(product, order="A1")
+    fulfill_due()
+
+    method = product.fulfillment_methods.get()
+    page = staff.get(reverse("admin:merchants_product_change", args=[product.pk])).content.decode()
+    (prefix,) = re.findall(rf'name="([\w-]+?)-fulfillmentmethod_ptr" value="{method.pk}"', page)
+    response = change(staff, product, **{f"{prefix}-DELETE": "on"})
+
+    assert "1 item of it waits" in " ".join(consequences(response))
+    assert product.fulfillment_methods.exists()
+
+
+def test_another_server_is_confirmed(staff, make_service, make_product):
+    service = make_service(make_product(source=None))
+
+    response = change(staff, service, url="https://93.184.216.35/other")
+
+    assert "new address" in " ".join(consequences(response))
+    service.refresh_from_db()
+    assert "other" not in service.url
+
+
+@pytest.fixture
+def licensee(merchant):
+    product = LicensingProduct.objects.create(merchant=merchant, name="Photo")
+    module = ProductModule.objects.create(
+        product=product, licensing_model="Subscription", merchant=merchant, name="Pro"
+    )
+    template = LicenseTemplate.objects.create(module=module, license_type="FEATURE", merchant=merchant, name="Pro")
+    licensee = create_licensee(product, actor="test", number="LICENSEE-7Q2M")
+    create_license(licensee, template, actor="test")
+    return licensee
+
+
+def test_deactivating_licensing_counts_the_licensees(staff, licensee):
+    template = LicenseTemplate.objects.get()
+    for row in (licensee.product, template.module, template):
+        assert "1 licensee uses it." in consequences(change(staff, row, active=None))
+    assert "1 active license." in " ".join(consequences(change(staff, licensee, active=None)))
+    assert "stops getting" in " ".join(consequences(change(staff, licensee.licenses.get(), active=None)))
+    assert LicensingProduct.objects.get().active and licensee.licenses.get().active
+
+
+def test_ending_access_to_licensing_is_confirmed(staff, merchant):
+    login, _ = VendorLogin.objects.create_login(merchant, "shop")
+    token = Token.objects.create(merchant=merchant, token_type="APIKEY", api_key_role="ROLE_APIKEY_ADMIN")
+
+    response = change(staff, login, revoked_at_0="2026-11-30", revoked_at_1="10:00:00")
+    assert "shop loses access" in " ".join(consequences(response))
+    assert "loses access" in " ".join(consequences(change(staff, token, active=None)))
+    assert not VendorLogin.objects.filter(revoked_at__isnull=False).exists()
+
+
+def test_what_prevents_a_deletion_is_counted(staff, merchant, pay, make_product):
+    pay(make_product(keys=1), order="A1")
+
+    page = staff.get(reverse("admin:merchants_merchant_delete", args=[merchant.pk])).content.decode()
+
+    assert "Orders: 1" in page and "License pools: 1" in page and "Order A1" not in page
+
+
+def test_a_deletion_says_what_goes_with_it(staff, merchant, make_product):
+    product = make_product(keys=1)
+
+    page = staff.get(reverse("admin:merchants_product_delete", args=[product.pk]))
+
+    assert "You can’t undo this" in page.content.decode()
+    assert product.fulfillment_methods.exists()
+    staff.post(reverse("admin:merchants_product_delete", args=[product.pk]), {"post": "yes"})
+    assert not merchant.products.exists()
+
+
+def test_an_answer_without_permission_changes_nothing(client, merchant):
+    user = User.objects.create_user("helper@keywell.example", "correct horse", is_staff=True)
+    client.force_login(user)
+    wanted = submit(merchant, [], actor=merchant.members.get().user, products=[], pool_name="Lite")
+    address = reverse("admin:fulfillment_setuprequest_apply", args=[wanted.pk])
+
+    assert client.get(address).status_code == 403
+    assert client.post(address, {"_confirmed": "yes"}).status_code == 403

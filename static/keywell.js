@@ -53,6 +53,17 @@ document.addEventListener("click", (event) => {
   }
 });
 
+// Back and Forward skip a page as it was before its dialog was answered.
+if (dialog && window.navigation) {
+  dialog.addEventListener("submit", () => history.replaceState({ answered: true }, ""));
+  window.addEventListener("pageshow", () => {
+    const { index } = navigation.currentEntry;
+    const before = Number(sessionStorage.getItem("entry") ?? index);
+    sessionStorage.setItem("entry", index);
+    if (history.state?.answered && index !== before) history.go(Math.sign(index - before));
+  });
+}
+
 // A log's request shows beside the list, or as a page where there is no room for it.
 document.addEventListener("htmx:confirm", (event) => {
   const { elt, target } = event.detail;
@@ -173,31 +184,6 @@ for (const form of document.querySelectorAll("form[data-drop]")) {
     form.requestSubmit();
   });
 }
-
-// Rows of a list are dragged by their handle. Buttons do the same by keyboard.
-function showHandles(root) {
-  for (const handle of root.querySelectorAll("[data-handle]")) handle.hidden = false;
-}
-showHandles(document);
-document.addEventListener("htmx:load", (event) => showHandles(event.detail.elt));
-document.addEventListener("pointerdown", (event) => {
-  const handle = event.target.closest("[data-handle]");
-  if (!handle) return;
-  event.preventDefault();
-  const row = handle.closest("li");
-  row.classList.add("moved");
-  handle.setPointerCapture(event.pointerId);
-  handle.onpointermove = ({ clientY }) => {
-    const isBelow = (other) => clientY > other.getBoundingClientRect().top + other.offsetHeight / 2;
-    const others = [...row.parentElement.children].filter((other) => other !== row);
-    row.parentElement.insertBefore(row, others.find((other) => !isBelow(other)) ?? null);
-  };
-  handle.onlostpointercapture = () => {
-    handle.onpointermove = handle.onlostpointercapture = null;
-    row.classList.remove("moved");
-    row.dispatchEvent(new Event("arranged", { bubbles: true }));
-  };
-});
 
 // Try an operation of the API with a test key, which stays in this page.
 for (const section of document.querySelectorAll("[data-try]")) {

@@ -69,7 +69,8 @@ class MethodInline(NamedFields, admin.TabularInline):
     extra = 0
 
     def get_queryset(self, request):
-        return super().get_queryset(request).filter(source=self.kind.code)
+        rows = super().get_queryset(request).filter(source=self.kind.code)
+        return rows.select_related(self.model.PLACE) if self.model.PLACE else rows
 
 
 @cache

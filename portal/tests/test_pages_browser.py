@@ -8,7 +8,7 @@ from selenium.webdriver.common.keys import Keys
 
 from portal.tests.browsing import check, sees, text
 from portal.tests.test_browser import press
-from portal.tests.test_every_page import enter
+from portal.tests.test_every_page import enter, open_dialog
 from runtime.tests.installation import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -67,3 +67,36 @@ def test_the_word_e_mail_is_never_broken(browser, live_server, client, owner):
     wait_until(lambda: browser.execute_script(lines))
     assert set(browser.execute_script(lines)) == {1}
     assert "E-mails to your customers go through Keywell" in text(browser)
+
+
+def test_back_leads_out_of_a_dialog(browser, live_server, client, owner, make_service):
+    """After a dialog was left or answered, Back leads to the page before, and no page is stuck in the dialog."""
+    enter(browser, live_server, client, owner)
+    service = make_service(name="Gen")
+    services, page = (
+        live_server.url + reverse(name, args=args)
+        for name, args in [("web-services", []), ("web-service", [service.pk])]
+    )
+    browser.get(services)
+    browser.get(page)
+    open_dialog(browser, "Rotate secret")
+    browser.back()
+    wait_until(lambda: browser.current_url == services)
+    browser.forward()
+    wait_until(lambda: browser.current_url == page)
+    assert not browser.find_element(By.ID, "dialog").is_displayed()
+
+    open_dialog(browser, "Rotate secret")
+    browser.find_element(By.CSS_SELECTOR, "dialog [type=submit]").click()
+    assert sees(browser, "Secret rotated.")
+    browser.execute_script("history.back()")
+    wait_until(lambda: has_arrived(browser, services))
+    browser.execute_script("history.forward()")
+    wait_until(lambda: has_arrived(browser, page))
+    assert sees(browser, "Secret rotated.")
+
+
+def has_arrived(browser, address):
+    """Whether the page is shown, and isn't about to be skipped."""
+    is_noted = "return sessionStorage.getItem('entry') === String(navigation.currentEntry.index)"
+    return browser.execute_script(f"{is_noted} && !history.state?.answered") and browser.current_url == address

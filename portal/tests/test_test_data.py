@@ -274,8 +274,8 @@ def test_the_log_of_a_web_service_links_to_the_test_order(manager, pay, pay_as_t
         merchant=sandbox, upstream=service, item=test.items.get(), is_test=True, method="POST", url=service.url
     )
 
-    page = text_of(manager, reverse("web-service", args=[service.pk]))
-    assert f"/orders/id:{test.pk}/" in page
+    [row] = service.outgoing_requests.all()
+    assert f"/orders/id:{test.pk}/" in text_of(manager, reverse("web-service-request", args=[service.pk, row.pk]))
     assert "This is a test order" in text_of(manager, f"/orders/id:{test.pk}/?merchant={merchant.slug}")
 
 

@@ -7,6 +7,8 @@ from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.renderers import BaseRenderer
 
+from work.stored_texts import in_english
+
 
 class ApiSchema(SpectacularAPIView):
     """Serves the schema from a cache: generating it takes 0.1 seconds, and anyone may request it."""
@@ -23,6 +25,7 @@ def _render(renderer: Callable[[], BaseRenderer]) -> str | bytes:
 
 
 @cache
+@in_english()
 def read_schema() -> dict[str, Any]:
     schema: dict[str, Any] = SpectacularAPIView.generator_class().get_schema(request=None, public=True)
     return schema

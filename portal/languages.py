@@ -10,6 +10,7 @@ OTHERS = (
     *("/api/", "/in/", "/core/", "/anymail/", "/healthz", "/metrics", "/logos/"),
     *("/o/", "/lost/", "/upload/", "/uploaded/"),
 )
+API_DOCS = "/api/docs/"
 
 
 class LanguageAndTime:
@@ -19,7 +20,7 @@ class LanguageAndTime:
         self.get_response = get_response
 
     def __call__(self, request):
-        if request.path_info.startswith(OTHERS):
+        if request.path_info.startswith(OTHERS) and not request.path_info.startswith(API_DOCS):
             return self.get_response(request)
 
         user = request.user if request.user.is_authenticated else None

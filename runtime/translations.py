@@ -146,3 +146,4 @@ def all_messages() -> Iterator[Any]:
             yield from _messages_of_template(path)
     yield from sorted(import_module("portal.templatetags.portal").LOOKS)
     yield from sorted(import_module("portal.names").shown_names())
+    yield from sorted(import_module("portal.api_docs.reading").read_texts())

@@ -93,6 +93,16 @@ def read_operations() -> dict[str, Operation]:
     return {operation.name: operation for operation in found}
 
 
+def read_texts() -> set[str]:
+    """The texts of the schema that pages show, to be translated."""
+    texts = set()
+    for operation in read_operations().values():
+        values = [*operation.parameters, *operation.fields, *operation.answer]
+        texts |= {operation.summary, operation.description, *(value.description for value in values)}
+        texts |= {reply.description for reply in operation.replies}
+    return texts - {""}
+
+
 def _read(path: str, method: str, operation: dict[str, Any]) -> Operation:
     contents = operation.get("requestBody", {}).get("content", {})
     body = contents.get("application/json", {}).get("schema")

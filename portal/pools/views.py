@@ -7,7 +7,7 @@ from django.db.models import Exists, F, OuterRef, Q, Window
 from django.db.models.functions import DenseRank
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_noop
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
@@ -121,11 +121,11 @@ STATES: dict[str, tuple[Callable, str]] = {
     "reserved": (lambda keys: keys.reserved(), "position"),
     "issued": (lambda keys: keys.issued(), "issued_at"),
     "withdrawn": (lambda keys: keys.withdrawn(), "withdrawn_at"),
-    "replaced": (
+    gettext_noop("replaced"): (
         lambda keys: keys.withdrawn().filter(withdrawn_because=LicenseKey.WithdrawalReason.REPLACED),
         "withdrawn_at",
     ),
-    "refunded": (
+    gettext_noop("refunded"): (
         lambda keys: keys.withdrawn().filter(withdrawn_because=LicenseKey.WithdrawalReason.REFUNDED),
         "withdrawn_at",
     ),

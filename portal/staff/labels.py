@@ -3,7 +3,10 @@
 from typing import Any
 
 from django import forms
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_noop
+
+# Django's own button, which it doesn't have in German.
+gettext_noop("Reset password")
 
 
 class NamedFields:

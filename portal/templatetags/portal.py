@@ -208,9 +208,9 @@ def breakable(address: str) -> SafeString:
 
 @register.filter
 def marked(text: str) -> SafeString:
-    """A docstring's paragraphs and lists, with `code` and *emphasis*."""
+    """A text of the API's schema in the person's language: paragraphs and lists, with `code` and *emphasis*."""
     html = []
-    for paragraph in str(conditional_escape(text)).split("\n\n"):
+    for paragraph in str(conditional_escape(gettext(text) if text else "")).split("\n\n"):
         lines = paragraph.split("\n")
         if all(line.startswith("* ") for line in lines):
             html.append("<ul>" + "".join(f"<li>{line[2:]}</li>" for line in lines) + "</ul>")

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 # Customers' pages have a language of their own, and upload links are in English.
 OTHERS = ("/o/", "/lost/", "/upload")
+# “button” is also a link that looks like one.
 LABELS = {"h1", "h2", "h3", "th", "dt", "label", "legend", "button", "summary", "caption", "option"}
 # A coordinate with the decimal comma of a language.
 COMMA = re.compile(r'<(?:rect|line|text|svg)[^>]* (?:[xy][12]?|width|height)="\d+,')
@@ -26,7 +27,7 @@ NAMES = re.compile(
     r"Everything$|Vendor$|Soon$|Expired$|Revoked$|main$|long|Stripe"
     r"|Deutsch|English|curl|Authorization|Date$|From$|Company|Country|Currency|Email$|Language$|Order:|Quantity\b"
     r"|Subject$"
-    r"|\w+ long|Eur$|Shop|Max$|Unit$|Item$|Order$|To$|hex|Python|com$|example$"
+    r"|Gumroad$|Make$|Paddle$|Zapier$|\w+ long|Eur$|Shop|Max$|Unit$|Item$|Order$|To$|hex|Python|com$|example$"
 )
 
 
@@ -38,10 +39,11 @@ class LabelCollector(HTMLParser):
         self.open, self.labels = [], []
 
     def handle_starttag(self, tag, attrs):
-        self.open.append(tag)
+        looks_like_button = "button" in (dict(attrs).get("class") or "").split()
+        self.open.append("button" if looks_like_button else tag)
 
     def handle_endtag(self, tag):
-        while self.open and self.open.pop() != tag:
+        while self.open and self.open.pop() not in {tag, "button" if tag == "a" else tag}:
             pass
 
     def handle_data(self, data):

@@ -6,10 +6,7 @@ from django.utils.cache import patch_vary_headers
 from merchants.languages import best_language, offered
 
 # Programs read English, and customers’ pages choose their language themselves.
-OTHERS = (
-    *("/api/", "/in/", "/core/", "/anymail/", "/healthz", "/metrics", "/logos/"),
-    *("/o/", "/lost/", "/upload/", "/uploaded/"),
-)
+OTHERS = ("/api/", "/in/", "/core/", "/anymail/", "/healthz", "/metrics", "/logos/", "/o/", "/lost/")
 API_DOCS = "/api/docs/"
 
 

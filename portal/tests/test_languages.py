@@ -13,8 +13,8 @@ from portal.tests.translating import install_pseudo
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-# Customers' pages have a language of their own, and upload links are in English.
-OTHERS = ("/o/", "/lost/", "/upload")
+# Customers’ pages have a language of their own.
+OTHERS = ("/o/", "/lost/")
 # “button” is also a link that looks like one.
 LABELS = {"h1", "h2", "h3", "th", "dt", "label", "legend", "button", "summary", "caption", "option"}
 # A coordinate with the decimal comma of a language.

@@ -21,7 +21,7 @@ from runtime.tests.installation import Keywell, wait_until
 from shops.tests.senders import make_order, sign
 
 FOLDER = Path(__file__).parent / "screenshots"
-IN_DOCS = {"order", "orders", "pool", "shop", "shop-products"}
+IN_DOCS = {"desk", "emails", "order", "orders", "pool", "shop", "shop-products"}
 WIDTHS = {"": 1280, "-phone": 390}
 MAX_HEIGHT = 1400
 COLORS = 64  # of pictures of text
@@ -50,10 +50,10 @@ PAGES = {
     "shop": ("/shops/", "//main//a[.='WooCommerce']"),
     "shop-products": ("/shops/1/products/", ""),
 }
+FOR_STAFF = {"desk": ("/admin/", ""), "admin-orders": ("/admin/orders/order/", "")}
 
 
 def main(folder: Path | None) -> None:
-    pages = {name: page for name, page in PAGES.items() if folder or name in IN_DOCS}
     widths = WIDTHS if folder else {"": 1280}
     folder = folder or FOLDER
     folder.mkdir(parents=True, exist_ok=True)
@@ -66,11 +66,14 @@ def main(folder: Path | None) -> None:
             connect_shops(keywell)
             browser = start_browser()
             try:
-                sign_in(browser, keywell)
-                for name, (path, link) in pages.items():
-                    open_page(browser, f"http://127.0.0.1:{keywell.port}{path}", link)
-                    for suffix, width in widths.items():
-                        photograph(browser, folder / f"{name}{suffix}.png", width)
+                for person, pages in (("STAFF", FOR_STAFF), ("OWNER", PAGES)):
+                    sign_in(browser, keywell, person)
+                    for name, (path, link) in pages.items():
+                        if folder == FOLDER and name not in IN_DOCS:
+                            continue
+                        open_page(browser, f"http://127.0.0.1:{keywell.port}{path}", link)
+                        for suffix, width in widths.items():
+                            photograph(browser, folder / f"{name}{suffix}.png", width)
                 connect_each_kind(browser, keywell, folder)
             finally:
                 browser.quit()
@@ -111,12 +114,13 @@ def start_browser() -> Chrome:
     return browser
 
 
-def sign_in(browser: Chrome, keywell: Keywell) -> None:
+def sign_in(browser: Chrome, keywell: Keywell, person: str) -> None:
+    browser.delete_all_cookies()
     lines = (keywell.var / "demo.env").read_text().splitlines()
     demo = dict(line.split("=", 1) for line in lines if "=" in line)
     browser.get(f"http://127.0.0.1:{keywell.port}/accounts/login/")
-    browser.find_element(By.NAME, "login").send_keys(demo["OWNER_LOGIN"].strip("'\""))
-    browser.find_element(By.NAME, "password").send_keys(demo["OWNER_PASSWORD"].strip("'\""))
+    browser.find_element(By.NAME, "login").send_keys(demo[f"{person}_LOGIN"].strip("'\""))
+    browser.find_element(By.NAME, "password").send_keys(demo[f"{person}_PASSWORD"].strip("'\""))
     browser.find_element(By.CSS_SELECTOR, "main form button").click()
     wait_until(lambda: "/accounts/login/" not in browser.current_url)
 

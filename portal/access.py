@@ -11,7 +11,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.db.models import Exists, Model, OuterRef, Q, QuerySet
-from django.http import Http404
+from django.http import Http404, HttpRequest
 from django.shortcuts import get_object_or_404, redirect
 from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
@@ -28,6 +28,8 @@ Role = Member.Role
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 # Merchants have live and test rows of these. Everything else is shared (merchants/sandbox.py).
+# The name of the field in which forms post the merchant whose page they are on (templatetags/forms.py).
+SHOWN_MERCHANT = "_merchant"
 WITH_TEST_DATA = {Order, LicensePool, KeyBatch, KeyImport, LicenseKey, WebhookEndpoint}
 
 
@@ -45,6 +47,7 @@ def member_required(role: Member.Role = Role.SUPPORT, *, has_test_data: bool = F
             get_member(request)
             if request.member is None:
                 raise PermissionDenied(gettext("You aren’t a member of any merchant."))
+            check_shown_merchant(request)
             request.merchant = request.member.merchant
             if request.merchant.second_factor_required and not request.member.has_second_factor:
                 messages.info(
@@ -162,6 +165,15 @@ def get_member(request) -> Member | None:
         first = next(iter(named.values()), (None, None))
         request.member, request.shown_merchant = named.get(request.session.get("merchant"), first)
     return request.member
+
+
+def check_shown_merchant(request: HttpRequest) -> None:
+    """Refuse a form of another merchant's page, or of the other kind of data, after switching in another window."""
+    named = request.POST.get(SHOWN_MERCHANT) if request.method == "POST" else None
+    shown = request.shown_merchant  # type: ignore[attr-defined]
+    if named is not None and named != shown.slug:
+        text = gettext("You switched to {merchant} in another window, so nothing was changed. Open the page again.")
+        raise PermissionDenied(text.format(merchant=shown))
 
 
 def merchant_query(request) -> dict[str, str]:

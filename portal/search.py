@@ -52,7 +52,7 @@ def search(request: HttpRequest) -> HttpResponse:
     """Search by a posted text, so that no license gets into a URL. While it is typed, htmx shows what is found."""
     text = read_text(request)
     groups = [group for group in search_everything(request, text) if group.hits] if clean(text) else []
-    context = {"text": text, "groups": groups}
+    context = {"text": text, "found": groups}
     if request.headers.get("HX-Request"):
         return render(request, "portal/search_results.html", context)
     hits = [hit for group in groups for hit in group.hits]

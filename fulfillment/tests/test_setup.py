@@ -17,6 +17,7 @@ from merchants.models import Member, Product, User
 from notices.models import MerchantNotice
 from pools import uploads
 from pools.models import KeyBatch, KeyImport, KeyImportPart, LicensePool
+from portal.tests.confirming import post_confirmed
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -63,7 +64,7 @@ def submit_request(manager):
 def apply(staff):
     def apply(request):
         address = reverse("admin:fulfillment_setuprequest_apply", args=[request.pk])
-        return staff.post(address, {"_confirmed": "yes"}, follow=True)
+        return post_confirmed(staff, address, {}, follow=True)
 
     return apply
 

@@ -235,12 +235,18 @@ def fix_all(request, cause: AttentionCause) -> Confirmation:
     fix = find_fix(cause)
     if fix is None:
         raise Http404
+    seen = digest(read_occurrences(find_rows(cause, request.merchant, older=is_older(request))))
+    form = SeenForm(request.POST or None, initial={"seen": seen})
     yield Question(
         title=fix.ask(cause.count).format(count=cause.count),
         text=f"{fix.text} {'' if fix is RETRY else limit_text(cause.count)}".strip(),
         button=fix.button,
+        form=form,
         back=list_url(request),
         section="attention",
     )
+    if form.cleaned_data["seen"] != seen:
+        messages.error(request, str(NotSeen()))
+        return redirect(list_url(request, cause))
     count = fix.act(cause, request.merchant, is_older(request), str(request.user))
     return fix.done(count).format(count=count)

@@ -1,34 +1,74 @@
 """Asks before saving changes and running actions with consequences, and says what these are."""
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any
 
 from django.db.models import PROTECT, RESTRICT, QuerySet
+from django.forms import PasswordInput
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils.cache import add_never_cache_headers
 from django.utils.text import capfirst
 from django.utils.translation import gettext
 
 from portal.staff.consequences import number
 
 CONFIRMED = "_confirmed"
+SECRETS = "confirming"  # in the session
 
 Consequences = list[str]
 
 
-def ask(model_admin: Any, request: HttpRequest, consequences: Consequences, **context: Any) -> HttpResponse:
-    """Show the consequences. The form repeats the request, with the answer."""
-    fields = [
-        (name, value) for name, values in request.POST.lists() if name != "csrfmiddlewaretoken" for value in values
-    ]
+def digest(consequences: Consequences, rows: QuerySet | None = None) -> str:
+    """What a person confirms: these consequences, for these rows."""
+    seen = [consequences, [] if rows is None else [str(pk) for pk in rows.order_by("pk").values_list("pk", flat=True)]]
+    return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
+
+
+def is_confirmed(request: HttpRequest, consequences: Consequences, rows: QuerySet | None = None) -> bool:
+    """Whether the person saw what would happen now. What has changed since is asked again."""
+    return request.POST.get(CONFIRMED) == digest(consequences, rows)
+
+
+def ask(
+    model_admin: Any,
+    request: HttpRequest,
+    consequences: Consequences,
+    *,
+    rows: QuerySet | None = None,
+    secrets: Iterable[str] = (),
+    **context: Any,
+) -> HttpResponse:
+    """Show the consequences. The form repeats the request, with the answer. Its secrets wait in the session, which is
+    encrypted.
+    """
+    left_out = {"csrfmiddlewaretoken", CONFIRMED, *secrets}
+    fields = [(name, value) for name, values in request.POST.lists() if name not in left_out for value in values]
+    typed = {name: request.POST[name] for name in secrets if request.POST.get(name)}
+    if typed:
+        request.session[SECRETS] = [request.path, typed]
     context = {
         "opts": model_admin.opts,
         "consequences": consequences,
-        "fields": [*fields, (CONFIRMED, "yes")],
+        "fields": [*fields, (CONFIRMED, digest(consequences, rows))],
     } | context
     context |= {"cancel": request.get_full_path()} if "cancel" not in context else {}
-    return TemplateResponse(request, "admin/confirmation.html", model_admin.admin_site.each_context(request) | context)
+    context = model_admin.admin_site.each_context(request) | context
+    response = TemplateResponse(request, "admin/confirmation.html", context)
+    add_never_cache_headers(response)
+    return response
+
+
+def restore_secrets(request: HttpRequest) -> None:
+    """Put the secrets of a confirmed form back into it."""
+    path, typed = request.session.pop(SECRETS, ["", {}])
+    if path == request.path and CONFIRMED in request.POST:
+        posted = request.POST.copy()
+        posted.update(typed)
+        request.POST = posted  # type: ignore[assignment]
 
 
 def confirmed_action(
@@ -39,13 +79,15 @@ def confirmed_action(
     def decorate(action: Callable) -> Callable:
         @wraps(action)
         def asked(model_admin: Any, request: HttpRequest, queryset: QuerySet) -> HttpResponse | None:
-            if CONFIRMED in request.POST:
+            consequences = find_consequences(queryset)
+            if is_confirmed(request, consequences, queryset):
                 response: HttpResponse | None = action(model_admin, request, queryset)
                 return response
             return ask(
                 model_admin,
                 request,
-                find_consequences(queryset),
+                consequences,
+                rows=queryset,
                 title=asked.short_description,  # type: ignore[attr-defined]
                 button=button,
                 danger=danger,
@@ -59,10 +101,12 @@ def confirmed_action(
 class Unconfirmed(Exception):
     """Undoes the transaction that saves a form."""
 
-    def __init__(self, row: Any, consequences: Consequences) -> None:
+    def __init__(self, form: Any, consequences: Consequences) -> None:
         super().__init__(consequences)
-        self.row = row
+        self.row = form.instance
         self.consequences = consequences
+        fields = form.fields.items()
+        self.secrets = [form.add_prefix(name) for name, field in fields if isinstance(field.widget, PasswordInput)]
 
 
 class ConfirmsConsequences:
@@ -73,18 +117,19 @@ class ConfirmsConsequences:
         return []
 
     def save_related(self, request, form, formsets, change):
-        is_asked = change and CONFIRMED not in request.POST
-        if is_asked and (consequences := self.get_consequences(request, form, formsets)):
-            raise Unconfirmed(form.instance, consequences)
+        consequences = self.get_consequences(request, form, formsets) if change else []
+        if consequences and not is_confirmed(request, consequences):
+            raise Unconfirmed(form, consequences)
         super().save_related(request, form, formsets, change)  # type: ignore[misc]
 
     def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
+        restore_secrets(request)
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)  # type: ignore[misc]
         except Unconfirmed as unconfirmed:
             row = unconfirmed.row
-            title = gettext("Save these changes?")
-            return ask(self, request, unconfirmed.consequences, title=title, button=gettext("Save"), row=row)
+            texts: dict[str, Any] = {"title": gettext("Save these changes?"), "button": gettext("Save")}
+            return ask(self, request, unconfirmed.consequences, secrets=unconfirmed.secrets, row=row, **texts)
 
     def get_deleted_objects(self, objs, request):
         """Name and count rows that prevent the deletion, instead of reading millions of them."""

@@ -30,7 +30,7 @@ from orders.kinds import SOURCES
 from orders.models import OrderItem
 from outbound.models import OutgoingRequest, Upstream
 from portal.staff import consequences
-from portal.staff.confirmation import CONFIRMED, ask, confirmed_action
+from portal.staff.confirmation import ask, confirmed_action, is_confirmed
 from portal.staff.labels import NamedFields
 from portal.staff.large_tables import LargeTable
 from portal.staff.merchants import FirstChoicesFilter, MerchantFilter, NarrowSave, ReadOnly
@@ -224,10 +224,11 @@ class SetupRequestAdmin(ReadOnly, admin.ModelAdmin):
 
     @method_decorator(require_http_methods(["GET", "HEAD", "POST"]))
     def apply(self, request, pk):
-        if CONFIRMED in request.POST:
-            return self.close(request, pk, setup.apply, gettext("Setup applied. The merchant gets an e-mail."))
         wanted = self.get_wanted(request, pk)
-        if wanted.status != SetupRequest.Status.OPEN:
+        is_closed = wanted.status != SetupRequest.Status.OPEN
+        if is_confirmed(request, consequences.apply_request(wanted)) or (is_closed and request.method == "POST"):
+            return self.close(request, pk, setup.apply, gettext("Setup applied. The merchant gets an e-mail."))
+        if is_closed:
             return redirect("admin:fulfillment_setuprequest_change", pk)
         return ask(
             self,

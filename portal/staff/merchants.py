@@ -21,7 +21,7 @@ from merchants.onboarding import create_merchant
 from merchants.team import TeamError, renew
 from notices.api_keys import ApiKeyRevoked, create_api_key, notify_owners
 from portal.staff import consequences
-from portal.staff.confirmation import CONFIRMED, ConfirmsConsequences, ask, confirmed_action
+from portal.staff.confirmation import ConfirmsConsequences, ask, confirmed_action, is_confirmed
 from portal.staff.labels import NamedFields
 from portal.staff.lists import StaffList
 from portal.team.invitations import send
@@ -240,12 +240,14 @@ class UserAdmin(Lean, DjangoUserAdmin):
                 request, gettext("Only superusers can remove second factors of support staff."), messages.ERROR
             )
             return None
-        if CONFIRMED not in request.POST:
+        texts = consequences.remove_second_factors(queryset)
+        if not is_confirmed(request, texts, queryset):
             title = gettext("Remove all second factors?")
             return ask(
                 self,
                 request,
-                consequences.remove_second_factors(queryset),
+                texts,
+                rows=queryset,
                 title=title,
                 button=gettext("Remove"),
                 danger=True,
@@ -305,7 +307,11 @@ class MerchantAdmin(NoSecondAdd, Lean, admin.ModelAdmin):
                     texts += [] if page.delivery_allowed else consequences.forbid_delivery(page)
             elif formset.model is Member:
                 removed = [row.instance for row in formset.deleted_forms if row.instance.pk]
-                texts += consequences.change_members(merchant, removed, [row.instance for row in changed])
+                replaced = [row.initial["user"] for row in changed if "user" in row.changed_data]
+                removed += [Member(user=user) for user in User.objects.filter(pk__in=replaced)]
+                added = [row for row in formset.extra_forms if row.has_changed() and row not in formset.deleted_forms]
+                changes = [row.instance for row in [*changed, *added]]
+                texts += consequences.change_members(merchant, removed, changes)
         return texts
 
     def save_model(self, request, obj, form, change):

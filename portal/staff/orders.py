@@ -102,7 +102,7 @@ class OrderAdmin(LargeTable, NoAddOrDelete, admin.ModelAdmin):
         if is_only_filter(request) and request.GET[AttentionFilter.parameter_name] == "needed":
             # Checking a thousand orders would take longer than the rest of the page, so this looks one page ahead.
             page = request.GET.get(PAGE_VAR, "1")
-            ahead = per_page * (1 + int(page)) if page.isdecimal() else 0
+            ahead = per_page * (1 + int(page)) if page.isdecimal() and len(page) < 6 else 0
             paginator.MAX_ROWS = min(ahead, paginator.MAX_ROWS)
             paginator.keys = newest_needing_attention(paginator.MAX_ROWS)
             paginator.object_list = Order.objects.select_related(*self.list_select_related).order_by("-pk")

@@ -28,7 +28,7 @@ def search(site: Any, request: HttpRequest) -> HttpResponse:
     """Search by a posted text, so that no license and no address gets into a URL."""
     text = read_text(request)
     groups = [group for group in search_everything(site, request, text) if group.hits] if clean(text) else []
-    context = {"text": text, "groups": groups}
+    context = {"text": text, "found": groups}
     if request.headers.get("HX-Request"):
         return render(request, "portal/search_results.html", context)
     hits = [hit for group in groups for hit in group.hits]
@@ -45,7 +45,7 @@ def search_everything(site: Any, request: HttpRequest, text: str) -> Iterator[Hi
         yield from search_orders(text)
     yield from search_names(text, may)
     if may(User):
-        yield search_people(text)
+        yield search_people(text, shows_roles=request.user.has_perm("merchants.view_member"))
     yield from search_secrets(text, may)
     yield search_tables(site, request, text)
 
@@ -112,13 +112,14 @@ def search_names(text: str, may: Any) -> Iterator[Hits]:
         yield Hits(title, [Hit(name, object_url(model, pk), note) for _label, pk, name, note in own])
 
 
-def search_people(text: str) -> Hits:
+def search_people(text: str, *, shows_roles: bool) -> Hits:
     words = clean(text).split()[:5]
     people = User.objects.order_by("email")
     for word in words:
         people = people.filter(Q(email__icontains=word) | Q(first_name__icontains=word) | Q(last_name__icontains=word))
     found = list(people[:MAX_HITS])
     members = Member.objects.filter(user__in=found).select_related("merchant").order_by("pk")
+    members = members if shows_roles else members.none()
     merchants: dict[int, list[str]] = {}
     for member in members:
         merchants.setdefault(member.user_id, []).append(f"{member.get_role_display()}, {member.merchant}")

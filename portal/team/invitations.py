@@ -5,11 +5,13 @@ from django.contrib import messages
 from django.contrib.auth import login, logout
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils import translation
 from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_safe
 
+from merchants.languages import offered
 from merchants.models import Invitation, Member, User
 from merchants.team import InvitationGone, accept, accept_as_new_user
 from notices.invitations import send_invitation
@@ -100,10 +102,10 @@ def create_account(request: HttpRequest, invitation: Invitation) -> HttpResponse
 def welcome(request: HttpRequest, member: Member) -> HttpResponse:
     del request.session["invitation"]
     request.session["merchant"] = member.merchant.slug
-    messages.success(
-        request,
-        gettext("Welcome to {merchant}! Your role: {role}.").format(
-            role=member.get_role_display(), merchant=member.merchant
-        ),
-    )
+    # The next page is in the member's own language.
+    chosen = member.user.language
+    with translation.override(offered(chosen) if chosen else translation.get_language()):
+        text = gettext("Welcome to {merchant}! Your role: {role}.")
+        text = text.format(role=member.get_role_display(), merchant=member.merchant)
+    messages.success(request, text)
     return redirect("home")

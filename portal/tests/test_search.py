@@ -37,7 +37,11 @@ def search(client, merchant, make_member, stocked):
 
 def found(response):
     """The titles of what a response shows, by their group."""
-    return {str(group.title): [str(hit.title) for hit in group.hits] for group in response.context["groups"]}
+    return {str(group.title): [str(hit.title) for hit in group.hits] for group in response.context["found"]}
+
+
+def test_its_page_has_the_navigation_of_all_pages(search, client):
+    assert f'<a href="{reverse("pools")}"' in search("no such thing").text
 
 
 @pytest.mark.parametrize("text", ["A0012345678", "12345678", "ada@example.com", "byron"])

@@ -1,9 +1,13 @@
 """A switch in the header shows test data instead of live data."""
 
+import re
+from datetime import timedelta
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
 from fulfillment.sandbox import delete_test_data
 from merchants.models import ApiKey, Member, Merchant
@@ -315,3 +319,19 @@ def test_a_sandbox_is_renamed_with_its_merchant(staff, merchant, sandbox):
 
     sandbox.refresh_from_db()
     assert sandbox.name == "Southlight"
+
+
+def test_a_form_of_the_other_data_changes_nothing(manager, merchant, sandbox, product, pay, pay_as_test):
+    """Somebody switches in another window between the question and the answer."""
+    pay(product, order="L1")
+    pay_as_test(product, order="T1")
+    Order.objects.update(held_until=timezone.now() + timedelta(days=1))
+    question = text_of(manager, f"/attention/held/fix/?merchant={sandbox.slug}")
+    hidden = dict(re.findall(r'type="hidden" name="(_merchant|seen)" value="([^"]+)"', question))
+    assert hidden["_merchant"] == sandbox.slug
+    text_of(manager, f"/?merchant={merchant.slug}")
+
+    refused = manager.post("/attention/held/fix/", hidden)
+
+    assert refused.status_code == 403 and "in another window, so nothing was changed" in refused.content.decode()
+    assert Order.objects.exclude(held_until=None).count() == 2

@@ -14,6 +14,7 @@ from fulfillment.sources.web_service.parameters import CATALOG, Parameter, is_su
 from outbound.masking import MASK
 
 MAX_CONSTANTS = 20
+MAX_ROWS = len(CATALOG) + 2 * MAX_CONSTANTS  # a longer list isn't from the page
 
 
 class ParameterFields(forms.Form):
@@ -31,11 +32,13 @@ class ParameterFields(forms.Form):
         # A row that was just added, here or in another window, isn't in the form that was posted.
         if posted is not None and f"{key}-name" in posted:
             fields = self.base_fields.items()
-            given = {name: field.widget.value_from_datadict(posted, {}, f"{key}-{name}") for name, field in fields}
+            given = {
+                name: field.widget.value_from_datadict(posted, {}, f"{key}-{name}") or "" for name, field in fields
+            }
         data = None if posted is None or is_draft else {f"{key}-{name}": value for name, value in given.items()}
         super().__init__(data, prefix=key, initial=given)
         for field in self.fields.values():
-            field.widget.attrs["aria-label"] = f"{field.label}: {self.title}"
+            field.widget.attrs |= {"aria-label": f"{field.label}: {self.title}", "placeholder": field.label}
 
     title = ""
 
@@ -121,14 +124,14 @@ class ParametersForm:
         self.saved = {row.parameter or f"constant-{row.pk}": row for row in service.parameters.all()}
         self.known = list(self.saved) if posted is None else posted.getlist("known")
         self.is_draft = bool(do)
-        self.find = posted.get("find", "") if self.is_draft else ""
+        self.find = posted.get("find", "") if do == "show" else ""
         self.keys = list(self.saved) if posted is None else self._posted_keys()
         if self.is_draft:
             self._rearrange(*do.partition(" ")[::2])
         self.rows = [self._make_row(key) for key in self.keys]
 
     def _posted_keys(self) -> list[str]:
-        keys = [key for key in dict.fromkeys(self.posted.getlist("row")) if self._can_be_sent(key)]
+        keys = [key for key in dict.fromkeys(self.posted.getlist("row")) if self._can_be_sent(key)][:MAX_ROWS]
         from_elsewhere = [key for key, row in self.saved.items() if key not in self.known or is_support_only(row)]
         return list(dict.fromkeys([*keys, *from_elsewhere]))
 

@@ -15,6 +15,7 @@ from django.urls import reverse
 
 from merchants.models import User
 from portal.account.tests.conftest import AUTHENTICATE, is_signed_in, make_code, sign_in
+from portal.tests.confirming import post_confirmed
 
 
 def confirm_password(client, url):
@@ -158,10 +159,8 @@ def test_support_staff_can_remove_second_factors(client, stella, owner, secret):
     page = client.get(reverse("admin:merchants_user_change", args=[owner.pk]))
     assert "TOTP Authenticator" in page.content.decode()
 
-    client.post(
-        reverse("admin:merchants_user_changelist"),
-        {"action": "remove_second_factors", "_selected_action": [owner.pk], "_confirmed": "yes"},
-    )
+    data = {"action": "remove_second_factors", "_selected_action": [owner.pk]}
+    post_confirmed(client, reverse("admin:merchants_user_changelist"), data)
 
     assert not Authenticator.objects.exists()
     other = Client()

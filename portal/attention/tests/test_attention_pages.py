@@ -25,6 +25,12 @@ def text_of(response):
     return unescape(response.content.decode())
 
 
+def fix(support, slug):
+    """Answer the question of what fixes a cause."""
+    question = support.get(f"/attention/{slug}/fix/")
+    return support.post(f"/attention/{slug}/fix/", {"seen": seen_on(question)}, follow=True)
+
+
 def seen_on(response, thing=None):
     """The hidden field of a form: of the only one, or of a row's."""
     pattern = r'name="seen" value="(\w+)"'
@@ -123,7 +129,7 @@ def test_all_failed_items_are_retried_together(support, failed, merchant):
     assert "Retry all 3 orders?" in question and "No code is issued twice." in question
     assert set(Fulfillment.objects.values_list("status", flat=True)) == {"failed"}
 
-    text = text_of(support.post(f"/attention/{slug}/fix/", follow=True))
+    text = text_of(fix(support, slug))
 
     assert "Trying 3 items again." in text and "Nothing needs attention" in text
     assert set(Fulfillment.objects.values_list("status", flat=True)) == {"pending"}
@@ -148,7 +154,7 @@ def test_all_held_orders_are_approved_together(support, pay, make_product):
     assert "3 orders are being checked" in text_of(support.get(LIST))
     assert "Approve all 3 orders?" in text_of(support.get("/attention/held/fix/"))
 
-    text = text_of(support.post("/attention/held/fix/", follow=True))
+    text = text_of(fix(support, "held"))
     fulfill_due()
 
     assert "Approved 3 orders." in text
@@ -156,12 +162,25 @@ def test_all_held_orders_are_approved_together(support, pay, make_product):
     assert OrderEvent.objects.filter(kind="approved").count() == 3
 
 
+def test_an_order_held_after_the_question_is_not_approved(support, pay, make_product):
+    pay(make_product(keys=1), order="H1")
+    Order.objects.update(held_until=timezone.now() + timedelta(days=1))
+    question = support.get("/attention/held/fix/")
+    pay(make_product(keys=1), order="H2")
+    Order.objects.update(held_until=timezone.now() + timedelta(days=1))
+
+    text = text_of(support.post("/attention/held/fix/", {"seen": seen_on(question)}, follow=True))
+
+    assert "More has happened since you opened the page." in text
+    assert Order.objects.exclude(held_until=None).count() == 2
+
+
 def test_emails_that_failed_are_sent_again_together(support, bounced, work, mailoutbox):
     Delivery.objects.update(status="failed")
     before = len(mailoutbox)
     assert "Resend to all 2 customers?" in text_of(support.get("/attention/failed/fix/"))
 
-    text = text_of(support.post("/attention/failed/fix/", follow=True))
+    text = text_of(fix(support, "failed"))
     work()
 
     assert "2 e-mails are on their way." in text and "Nothing needs attention" in text
@@ -175,7 +194,7 @@ def test_unmapped_items_are_mapped_together(support, api, make_payment, make_pro
         api.post("/api/v1/payments/", payment, format="json")
     later = make_product(sku="LATER", keys=2)
 
-    text = text_of(support.post(f"/attention/product-{later.pk}/fix/", follow=True))
+    text = text_of(fix(support, f"product-{later.pk}"))
 
     assert "Mapped 2 orders." in text and "Nothing needs attention" in text
     assert later.order_items.count() == 2

@@ -12,6 +12,7 @@ from notices.models import MerchantNotice
 from orders.kinds import SOURCES
 from orders.models import ActivationCode, Order, OrderItem
 from pools.models import LicenseKey
+from portal.tests.confirming import post_confirmed
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -291,10 +292,9 @@ def test_a_source_can_take_the_position_of_another_kind_of_source_in_the_admin(
     forms |= {f"{manual}-INITIAL_FORMS": 1, f"{manual}-0-id": old.pk, f"{manual}-0-product": product.pk}
     forms |= {f"{manual}-0-position": position} | ({f"{manual}-0-DELETE": "on"} if position == "1" else {})
 
-    response = client.post(
-        reverse("admin:merchants_product_change", args=[product.pk]),
-        {"sku": product.sku, "name": product.name, "quantity_rule": "unit", "_confirmed": "yes"} | forms,
-    )
+    address = reverse("admin:merchants_product_change", args=[product.pk])
+    data = {"sku": product.sku, "name": product.name, "quantity_rule": "unit"} | forms
+    response = post_confirmed(client, address, data) if position == "1" else client.post(address, data)
 
     assert response.status_code == 302
     assert source_names(product) == [f"Pool “{pool}”", *(["Manual"] if position == "2" else [])]

@@ -20,6 +20,7 @@ from portal.staff.large_tables import FirstRows, LargeTable
 from portal.staff.merchants import FirstChoicesFilter
 from portal.staff.orders import OrderAdmin
 from portal.staff.pools import LicensePoolAdmin
+from portal.tests.confirming import post_confirmed
 
 ORDERS = "/admin/orders/order/"
 
@@ -204,8 +205,8 @@ def test_a_fulfillment_can_be_retried(staff, pay, make_product, work):
     pay(make_product(source=None))
     fulfillment = Fulfillment.objects.get()
 
-    posted = {"action": "try_again", "_selected_action": [fulfillment.pk], "_confirmed": "yes"}
-    staff.post("/admin/fulfillment/fulfillment/", posted, follow=True)
+    posted = {"action": "try_again", "_selected_action": [fulfillment.pk]}
+    post_confirmed(staff, "/admin/fulfillment/fulfillment/", posted)
 
     fulfillment.refresh_from_db()
     assert fulfillment.status == "pending" and fulfillment.due_at
@@ -327,8 +328,8 @@ def test_staff_without_the_permission_cannot_enter_codes(client, pay, make_produ
 def test_changing_the_reserve_fills_it_immediately(staff, make_pool):
     pool = make_pool(3)
 
-    posted = {"name": "P", "threshold": 0, "reserve": 2, "recipients": "", "_confirmed": "yes"}
-    staff.post(f"/admin/pools/licensepool/{pool.pk}/change/", posted)
+    posted = {"name": "P", "threshold": 0, "reserve": 2, "recipients": ""}
+    post_confirmed(staff, f"/admin/pools/licensepool/{pool.pk}/change/", posted)
 
     assert pool.keys.reserved().count() == 2
     assert "stella" in KeyMovement.objects.latest("pk").moved_by

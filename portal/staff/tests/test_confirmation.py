@@ -17,6 +17,7 @@ from licensing.models import LicenseTemplate, LicensingProduct, ProductModule, T
 from merchants.models import ApiKey, Member, User
 from orders.models import Order
 from pools.models import LicenseKey
+from pools.tests.factories import stock
 
 pytestmark = pytest.mark.django_db
 
@@ -330,3 +331,47 @@ def test_an_answer_without_permission_changes_nothing(client, merchant):
 
     assert client.get(address).status_code == 403
     assert client.post(address, {"_confirmed": "yes"}).status_code == 403
+
+
+def test_what_changed_since_the_question_is_asked_again(staff, make_pool):
+    pool = make_pool(3)
+    address = f"{reverse('admin:pools_licensekey_changelist')}?pool__id__exact={pool.pk}"
+    data = {"action": "withdraw", "select_across": "1", "_selected_action": [pool.keys.first().pk]}
+    asked = staff.post(address, data)
+    stock(pool, 5)
+
+    again = confirm(staff, asked)
+
+    assert again.context["consequences"] != asked.context["consequences"]
+    assert not pool.keys.withdrawn().exists()
+
+
+def test_a_typed_password_is_not_on_the_page_that_asks(staff, make_service, make_product):
+    service = make_service(make_product(source=None), url="https://93.184.216.34/keys", password="letmein-1")
+    page = reverse("admin:web_service_webservice_change", args=[service.pk])
+    posted = read_form(staff.get(page).text, "webservice_form") | {
+        "url": "https://93.184.216.35/keys",
+        "login": "bearer",
+        "password": "typed-s3cret",
+    }
+
+    asked = staff.post(page, posted)
+    assert consequences(asked) and "typed-s3cret" not in asked.text and "no-store" in asked["Cache-Control"]
+    confirm(staff, asked)
+
+    service.refresh_from_db()
+    assert service.password == "typed-s3cret" and service.url.endswith("35/keys")
+    assert "confirming" not in staff.session
+
+
+def test_another_person_in_a_membership_is_confirmed(staff, merchant, make_member):
+    member = make_member(Member.Role.OWNER)
+    other = User.objects.create_user("mallory@keywell.example", "correct horse")
+    page = reverse("admin:merchants_merchant_change", args=[merchant.pk])
+    posted = read_form(staff.get(page).text, "merchant_form")
+    row = next(name for name, value in posted.items() if name.endswith("-id") and value == str(member.pk))
+
+    texts = consequences(staff.post(page, posted | {row.replace("-id", "-user"): other.pk}))
+
+    assert any(f"{member.user} loses access" in text for text in texts)
+    assert any(f"{other} becomes" in text for text in texts)

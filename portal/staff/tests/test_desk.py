@@ -194,7 +194,7 @@ def stocked(make_product, pay, merchant, outsider, make_service):
 
 
 def found(client, text):
-    groups = client.post(SEARCH, {"search": text}, headers={"HX-Request": "true"}).context["groups"]
+    groups = client.post(SEARCH, {"search": text}, headers={"HX-Request": "true"}).context["found"]
     return {str(group.title): [str(hit.title) for hit in group.hits] for group in groups}
 
 
@@ -254,7 +254,7 @@ def test_tables_are_found_by_their_name(staff):
 def test_a_customers_orders_are_linked_without_the_address(staff, stocked, pay, merchant):
     pay(merchant.products.get(sku="PHOTO-PRO"), order="C1")
     page = staff.post(SEARCH, {"search": "ada@example.com"})
-    customers = next(group for group in page.context["groups"] if str(group.title) == "Customers")
+    customers = next(group for group in page.context["found"] if str(group.title) == "Customers")
 
     assert "ada" not in customers.hits[0].url
     listed = staff.get(customers.hits[0].url).context["cl"].result_list

@@ -14,6 +14,7 @@ from django.urls import reverse
 from merchants.models import ApiKey, Invitation, Merchant, User
 from merchants.team import withdraw
 from notices.models import MerchantNotice
+from portal.tests.confirming import post_confirmed
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -55,8 +56,7 @@ def wait_a_minute():
 
 def resend(staff, *invitations):
     posted = {"action": "resend", "_selected_action": [invitation.pk for invitation in invitations]}
-    posted["_confirmed"] = "yes"
-    return text_of(staff.post(INVITATIONS, posted, follow=True))
+    return text_of(post_confirmed(staff, INVITATIONS, posted, follow=True))
 
 
 def test_one_form_creates_the_merchant_and_invites_the_owner(staff, stella, mailoutbox, pay, product):
@@ -83,7 +83,7 @@ def test_the_owner_signs_up_and_sees_the_first_steps(staff, mailoutbox):
     person = {"first_name": "Ada", "last_name": "Byron", "password": "battery staple"}
     page = text_of(ada.post(reverse("invitation"), person, follow=True))
 
-    assert "Welcome to Foo Büro! Your role: Owner." in page and "First steps" in page
+    assert "Willkommen bei Foo Büro! Ihre Rolle: Inhaber." in page and "Erste Schritte" in page
     assert ada.get(reverse("api-keys")).status_code == 200
 
 
@@ -223,7 +223,7 @@ def test_a_revocation_by_staff_is_recorded_and_owners_are_notified(staff, mercha
     key, _ = ApiKey.objects.create_key(merchant=merchant, name="Shop", scopes=["orders"])
     page = reverse("admin:merchants_apikey_change", args=[key.pk])
 
-    staff.post(page, {"name": "Shop", "revoked_at_0": "2026-11-30", "revoked_at_1": "10:00:00", "_confirmed": "yes"})
+    post_confirmed(staff, page, {"name": "Shop", "revoked_at_0": "2026-11-30", "revoked_at_1": "10:00:00"})
     staff.post(page, {"name": "Renamed"})
 
     key.refresh_from_db()

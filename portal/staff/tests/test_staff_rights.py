@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from licensing.models import Token, VendorLogin
 from merchants.models import ApiKey, User
+from portal.tests.confirming import post_confirmed
 from portal.web_services.admin import AdminsWebServiceForm
 from portal.web_services.forms import WebServiceForm
 
@@ -149,7 +150,7 @@ def test_a_superuser_can_grant_rights(client, superuser, merchant):
     client.force_login(superuser)
     page = reverse("admin:merchants_user_change", args=[member.pk])
 
-    client.post(page, DATES | {"email": member.email, "is_active": "on", "is_staff": "on", "_confirmed": "yes"})
+    post_confirmed(client, page, DATES | {"email": member.email, "is_active": "on", "is_staff": "on"})
 
     member.refresh_from_db()
     assert member.is_staff

@@ -104,9 +104,22 @@ def test_what_is_typed_is_kept_and_previewed(manager, service):
     assert "Nothing was saved" not in text and "errorlist" not in text
 
 
+@pytest.mark.parametrize("do", ["show", ""])
+def test_a_constant_without_a_value_field_is_empty(manager, service, do):
+    posted = {"row": ["new-1"], "new-1-name": "x", "new-1-is_secret": "on", "do": do}
+
+    assert manager.post(address("parameters", service), posted).status_code == (200 if do else 302)
+
+
+def test_a_list_longer_than_the_page_can_make_is_cut(manager, service):
+    response = manager.post(address("parameters", service), {"row": [f"new-{n}" for n in range(900)], "do": "show"})
+
+    assert len(listed(response)) < 100
+
+
 def test_parameters_are_found_by_name_or_meaning(manager, service):
     text = page_text(save(manager, service, do="show", find="E-MAIL"))
-    assert re.findall('value="add ([^"]+)"', text) == ["Email"]
+    assert re.findall('value="add ([^"]+)"', text) == ["constant", "Email"]
     assert "No parameter matches" in page_text(save(manager, service, do="show", find="<nothing>"))
 
 

@@ -1,4 +1,5 @@
 from django.contrib import admin
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from portal.staff.merchants import ReadOnly
@@ -11,3 +12,11 @@ class IncidentAdmin(ReadOnly, admin.ModelAdmin):
     search_fields = ["reference"]
     search_help_text = _("Search by the reference that the user saw, such as 7F3A-21.")
     ordering = ["-last_at", "-pk"]
+    exclude = ["traceback"]
+
+    @admin.display(description=_("traceback"))
+    def calls(self, incident):
+        return format_html('<pre class="sent">{}</pre>', incident.traceback)
+
+    def get_readonly_fields(self, request, obj=None):
+        return [*super().get_readonly_fields(request, obj), "calls"]

@@ -11,6 +11,7 @@ from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
 from django.db import transaction
 from django.db.models import QuerySet
+from django.http import QueryDict
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -373,6 +374,12 @@ class ApiKeyAdmin(NoSecondAdd, FinalRevocation, Lean, admin.ModelAdmin):
     list_select_related = ["merchant"]
     autocomplete_fields = ["merchant"]
     readonly_fields = ["prefix", "created_at", "created_by", "last_used_at", "revoked_by"]
+
+    def get_changeform_initial_data(self, request):
+        """Take the merchant from the list that it was added from."""
+        listed = QueryDict(request.GET.get("_changelist_filters", ""))
+        initial = super().get_changeform_initial_data(request)
+        return {"merchant": listed["merchant__id__exact"], **initial} if "merchant__id__exact" in listed else initial
 
     def get_readonly_fields(self, request, obj=None):
         fields = super().get_readonly_fields(request, obj)

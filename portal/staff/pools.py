@@ -1,3 +1,5 @@
+from typing import Any
+
 from django.contrib import admin, messages
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.core.exceptions import PermissionDenied
@@ -37,7 +39,7 @@ def describe_import(key_import: KeyImport) -> str:
 
 @admin.register(LicensePool)
 class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
-    list_display = ["name", "merchant", "threshold", "notified"]
+    list_display = ["name", "merchant", "available", "threshold", "notified"]
     list_filter = ["notified", ("merchant", MerchantFilter)]
     list_select_related = ["merchant"]
     search_fields = ["name", "merchant__name"]
@@ -58,6 +60,14 @@ class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
     def get_urls(self):
         add_keys = path("<int:pk>/keys/", self.admin_site.admin_view(self.add_keys), name="pools_licensepool_keys")
         return [add_keys, *super().get_urls()]
+
+    def get_queryset(self, request):
+        pools: Any = super().get_queryset(request)
+        return pools.with_stock()
+
+    @admin.display(description=_("available"))
+    def available(self, pool):
+        return intcomma(pool.available)
 
     @admin.display(description=_("available"))
     def stock(self, pool):

@@ -1,5 +1,6 @@
 import re
 from html import unescape
+from urllib.parse import urlencode
 
 import pytest
 from django.contrib import admin
@@ -21,6 +22,7 @@ from portal.staff.merchants import FirstChoicesFilter
 from portal.staff.orders import OrderAdmin
 from portal.staff.pools import LicensePoolAdmin
 from portal.tests.confirming import post_confirmed
+from work.models import Incident
 
 ORDERS = "/admin/orders/order/"
 
@@ -374,3 +376,27 @@ def test_times_are_in_24_hours_and_the_persons_zone(staff, order):
     page = staff.get(ORDERS).content.decode()
 
     assert "22 Nov 2026, 18:52" in page and "p.m." not in page
+
+
+def test_the_list_of_pools_shows_the_keys_left(staff, make_pool):
+    make_pool(3, name="Spring")
+
+    page = staff.get("/admin/pools/licensepool/").text
+
+    assert re.search(r'data-label="[Aa]vailable"[^>]*>\s*(<span>)?3<', page), page
+
+
+def test_a_key_is_added_for_the_merchant_of_the_list(staff, merchant):
+    filters = urlencode({"_changelist_filters": f"merchant__id__exact={merchant.pk}"})
+
+    page = staff.get(f"/admin/merchants/apikey/add/?{filters}").text
+
+    assert re.search(rf'<option value="{merchant.pk}" selected', page)
+
+
+def test_a_traceback_keeps_its_lines(staff):
+    incident = Incident.objects.create(reference="7F3A-21", error="ValueError", place="GET /", traceback="a < b\n  c")
+
+    page = staff.get(f"/admin/work/incident/{incident.pk}/change/").text
+
+    assert '<pre class="sent">a &lt; b\n  c</pre>' in page

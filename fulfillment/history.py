@@ -7,12 +7,12 @@ from datetime import datetime
 from operator import itemgetter
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import Count, Exists, Max, OuterRef, Prefetch, Q, prefetch_related_objects
+from django.db.models import Count, Exists, Max, OuterRef, Prefetch, Q, Subquery, prefetch_related_objects
 from django.db.models.functions import Coalesce, JSONObject
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from delivery.models import Delivery, TrackingEvent
+from delivery.models import DeliveredCode, Delivery, TrackingEvent
 from fulfillment.models import DealtWith, Fulfillment, HeldCode
 from orders.kinds import SOURCES
 from orders.localization import show_money
@@ -35,6 +35,14 @@ HAS_RESERVE = Exists(
     )
 )
 HAS_HELD_CODES = Exists(HeldCode.objects.filter(item=OuterRef("pk")))
+# How many of an item's codes an e-mail to the customer's present address has carried.
+ARRIVED = DeliveredCode.objects.filter(
+    code=OuterRef("pk"),
+    delivery__status__in=Delivery.SUCCESSFUL,
+    delivery__recipient=OuterRef("item__order__email"),
+)
+MAILED = ActivationCode.objects.filter(Exists(ARRIVED), item=OuterRef("pk")).order_by().values("item")
+MAILED_COUNT = Coalesce(Subquery(MAILED.annotate(count=Count("pk")).values("count")), 0)
 # An e-mail's codes, except those replaced before it was sent.
 CARRIED = (
     Q(codes__withdrawn_at=None)
@@ -73,7 +81,9 @@ def order_history(order: Order) -> list[HistoryLine]:
     """Return the order's history, oldest first. Prefetches its items and HISTORY and makes one more query."""
     item_paths = [path for kind in SOURCES.values() for path in kind.item_paths]
     items = OrderItem.objects.select_related("product", "fulfillment", "subscription", *item_paths).with_code_count()
-    items = items.annotate(has_reserve=HAS_RESERVE, has_held_codes=HAS_HELD_CODES).order_by("pk")
+    items = items.annotate(has_reserve=HAS_RESERVE, has_held_codes=HAS_HELD_CODES, mailed_count=MAILED_COUNT).order_by(
+        "pk"
+    )
     prefetch_related_objects([order], Prefetch("items", items), *HISTORY)
     lines = [
         *_reported(order),

@@ -108,7 +108,7 @@ def _mails(desk: "Desk", items: list[OrderItem]) -> Iterator[Headline]:
         facts = {"licenses": _licenses(mail.code_count), "before": mail.recipient, "email": order.email}
         yield Headline("waiting", text.format(**facts), resend)
     else:
-        yield _outcome(desk, mail, None if refusal else resend)
+        yield _outcome(desk, mail, None if refusal else resend, items)
 
 
 def resend_action(desk: "Desk", codes: int) -> Action:
@@ -128,8 +128,9 @@ def _decisive(mails: list[Any]) -> Any:
 _LOST = {*Delivery.RETURNED, Delivery.Status.FAILED, Delivery.Status.COMPLAINED}
 
 
-def _outcome(desk: "Desk", mail: Any, resend: Action | None) -> Headline:
+def _outcome(desk: "Desk", mail: Any, resend: Action | None, items: list[Any]) -> Headline:
     status = Delivery.Status
+    count, codes = mail.code_count, sum(item.code_count for item in items)
     text = {
         status.QUEUED: gettext("{licenses} on the way to {email}."),
         status.SENT: gettext("{licenses} sent to {email} {ago}."),
@@ -142,8 +143,11 @@ def _outcome(desk: "Desk", mail: Any, resend: Action | None) -> Headline:
     }[mail.status]
     if mail.status == status.QUEUED and mail.reason:
         text = gettext("{licenses} not sent to {email} yet{reason}. We keep trying.")
+    if mail.status in Delivery.SUCCESSFUL and count < codes == sum(item.mailed_count for item in items):
+        # Such as after one of them was replaced.
+        count, text = codes, gettext("{licenses} sent to {email}, the last {ago}.")
     facts = {
-        "licenses": _licenses(mail.code_count),
+        "licenses": _licenses(count),
         "email": desk.order.email,
         "ago": when(mail.sent_at or mail.ended_at or mail.created_at),
         "reason": f": {mail.reason.rstrip('.')}" if mail.reason else "",

@@ -115,6 +115,22 @@ def test_a_bounce_counts_until_its_codes_are_sent_again(manager, order, work):
     assert headline(manager) == ("good", "2 licenses sent to ada@example.com just now.", "Resend all")
 
 
+def test_after_a_code_was_sent_again_all_of_them_count(manager, order, work):
+    resending.resend(order.items.get(), order.codes().first(), actor="Sam")
+    work()
+
+    text = "2 licenses sent to ada@example.com, the last just now."
+    assert headline(manager) == ("good", text, "Resend all")
+
+
+def test_after_a_code_was_sent_to_a_new_address_only_that_counts(manager, order, work):
+    correct_email(order, "ada@byron.example", actor="Sam")
+    resending.resend(order.items.get(), order.codes().first(), actor="Sam")
+    work()
+
+    assert headline(manager)[1] == "1 license sent to ada@byron.example just now."
+
+
 def test_after_a_correction_nothing_has_been_sent_to_the_new_address(manager, order):
     correct_email(order, "right@example.com", actor="Sam")
 

@@ -81,9 +81,8 @@ def order_history(order: Order) -> list[HistoryLine]:
     """Return the order's history, oldest first. Prefetches its items and HISTORY and makes one more query."""
     item_paths = [path for kind in SOURCES.values() for path in kind.item_paths]
     items = OrderItem.objects.select_related("product", "fulfillment", "subscription", *item_paths).with_code_count()
-    items = items.annotate(has_reserve=HAS_RESERVE, has_held_codes=HAS_HELD_CODES, mailed_count=MAILED_COUNT).order_by(
-        "pk"
-    )
+    items = items.annotate(has_reserve=HAS_RESERVE, has_held_codes=HAS_HELD_CODES, mailed_count=MAILED_COUNT)
+    items = items.order_by("pk")
     prefetch_related_objects([order], Prefetch("items", items), *HISTORY)
     lines = [
         *_reported(order),

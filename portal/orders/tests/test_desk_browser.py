@@ -313,7 +313,7 @@ def test_the_focus_returns_to_the_menu_that_a_dialog_was_opened_from(desk, order
     desk.until(lambda: focused(desk) == "customer-more")
 
 
-def test_after_an_action_the_focus_is_on_its_button_and_back_leads_to_the_page(desk, order_of_two):
+def test_after_an_action_the_focus_is_on_its_button_and_back_leads_to_the_list(desk, order_of_two):
     desk.open("/orders/")
     desk.open("/orders/A2/")
     desk.click("Resend all codes of Photo Pro")
@@ -321,10 +321,7 @@ def test_after_an_action_the_focus_is_on_its_button_and_back_leads_to_the_page(d
     desk.sees("on their way to ada@example.com")
     desk.until(lambda: focused(desk).startswith("/orders/A2/items/"))
 
-    desk.browser.back()
-
-    desk.sees("Order A2", "2 licenses")
-    assert not desk.dialog_is_open()
+    # Past the page as it was before.
     desk.browser.back()
     desk.until(lambda: desk.browser.current_url.endswith("/orders/"))
 

@@ -154,8 +154,8 @@ def test_a_key_is_either_shown_or_returned_to_stock(pay, make_product, in_thread
     codes = list(ActivationCode.objects.select_related("item"))
 
     def act(number):
-        code = ActivationCode.objects.select_related("item").get(pk=codes[number // 2].pk)
         try:
+            code = ActivationCode.objects.select_related("item").get(pk=codes[number // 2].pk)
             return reveal(code, actor="Bo") if number % 2 else return_to_stock(code, actor="Sam")
         except (CodeWithdrawn, ReturnRefused, ActivationCode.DoesNotExist):
             return None

@@ -233,7 +233,7 @@ def test_managers_get_links_to_the_fixes(manager, merchant, pay, make_product):
 def test_an_old_cause_is_listed_apart(support, bounced):
     Delivery.objects.update(created_at=timezone.now() - timedelta(days=31))
     text = text_of(support.get(LIST))
-    assert "Nothing needs attention" in text and "Show older" in text and 'class="count"' not in text
+    assert "Nothing new needs attention" in text and "Show older" in text and 'class="count"' not in text
 
     older = text_of(support.get(f"{LIST}?older=1"))
     assert "2 addresses bounced" in older and "Older than 30 days" in older

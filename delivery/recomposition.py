@@ -20,7 +20,7 @@ MASK = "••••"
 
 
 def recomposable(deliveries: QuerySet[Delivery]) -> QuerySet[Delivery]:
-    """Those that were sent and whose customer's data wasn't erased."""
+    """The deliveries that were sent, unless the customer's data was erased."""
     return deliveries.exclude(sent_at=None).exclude(recipient="")
 
 

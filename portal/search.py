@@ -51,14 +51,17 @@ class Hits:
 def search(request: HttpRequest) -> HttpResponse:
     """Search by a posted text, so that no license gets into a URL. While it is typed, htmx shows what is found."""
     text = read_text(request)
-    groups = [group for group in search_everything(request, text) if group.hits] if clean(text) else []
-    context = {"text": text, "found": groups}
+    return show_found(request, text, search_everything(request, text), "portal/search.html")
+
+
+def show_found(request: HttpRequest, text: str, groups: Iterable[Hits], template: str, **context: Any) -> HttpResponse:
+    """Show what a search found: to htmx as a list, otherwise as a page, unless it is one hit, which opens at once."""
+    found = [group for group in groups if group.hits] if clean(text) else []
+    context |= {"text": text, "found": found}
     if request.headers.get("HX-Request"):
         return render(request, "portal/search_results.html", context)
-    hits = [hit for group in groups for hit in group.hits]
-    if len(hits) == 1:
-        return redirect(hits[0].url)
-    return render(request, "portal/search.html", context)
+    hits = [hit for group in found for hit in group.hits]
+    return redirect(hits[0].url) if len(hits) == 1 else render(request, template, context)
 
 
 def read_text(request: HttpRequest) -> str:

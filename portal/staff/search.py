@@ -6,7 +6,6 @@ from urllib.parse import urlencode
 
 from django.db.models import Model, Q, QuerySet, Value
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
 from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -18,7 +17,7 @@ from orders.search import clean, find, is_secret, text_for_url
 from outbound.models import Upstream
 from pools.models import LicenseKey, LicensePool
 from portal.navigation import Text
-from portal.search import CODES, MAX_HITS, MAX_ORDERS, ORDER_FIELDS, PERSONS, Hit, Hits, first, read_text
+from portal.search import CODES, MAX_HITS, MAX_ORDERS, ORDER_FIELDS, PERSONS, Hit, Hits, first, read_text, show_found
 from portal.staff.navigation import list_url, may_view, object_url
 from shops.models import Connection
 from work.models import Incident
@@ -27,14 +26,8 @@ from work.models import Incident
 def search(site: Any, request: HttpRequest) -> HttpResponse:
     """Search by a posted text, so that no license and no address gets into a URL."""
     text = read_text(request)
-    groups = [group for group in search_everything(site, request, text) if group.hits] if clean(text) else []
-    context = {"text": text, "found": groups}
-    if request.headers.get("HX-Request"):
-        return render(request, "portal/search_results.html", context)
-    hits = [hit for group in groups for hit in group.hits]
-    if len(hits) == 1:
-        return redirect(hits[0].url)
-    return render(request, "admin/search.html", site.each_context(request) | {"title": gettext("Search")} | context)
+    context = site.each_context(request) | {"title": gettext("Search")}
+    return show_found(request, text, search_everything(site, request, text), "admin/search.html", **context)
 
 
 def search_everything(site: Any, request: HttpRequest, text: str) -> Iterator[Hits]:

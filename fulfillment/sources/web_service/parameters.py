@@ -165,8 +165,8 @@ class ParametersRefused(Refused):
 
 @transaction.atomic
 def set_parameters(service: WebService, wanted: list[RequestParameter]) -> None:
-    """Replace a service's parameters by these, in this order. Those that only support staff can change are kept; among
-    `wanted`, they only say where.
+    """Replace a service's parameters with these, in this order. The parameters that only support staff can change are
+    kept: in `wanted`, they only give the position.
 
     Raises ParametersRefused if a new one is for support staff only or two have the same name.
     """

@@ -81,7 +81,7 @@ class WebServiceSource(Source):
             item__in={code.item_id for code in codes},
             outcome=OutgoingRequest.Outcome.OK,
         )
-        # Of each unit, the last one: it is the one that gave the code.
+        # The last request for each unit gave the code.
         last = answered.order_by("item", "unit", "-pk").distinct("item", "unit").defer("sent", "answer")
         found = {(each.item_id, each.unit): each for each in last.select_related("upstream__webservice")}
         by_code = {code.pk: found.get((code.item_id, code.unit)) or found.get((code.item_id, None)) for code in codes}

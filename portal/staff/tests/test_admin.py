@@ -397,6 +397,6 @@ def test_a_key_is_added_for_the_merchant_of_the_list(staff, merchant):
 def test_a_traceback_keeps_its_lines(staff):
     incident = Incident.objects.create(reference="7F3A-21", error="ValueError", place="GET /", traceback="a < b\n  c")
 
-    page = staff.get(f"/admin/work/incident/{incident.pk}/change/").text
+    page = staff.get(reverse("admin:work_incident_change", args=[incident.pk])).text
 
     assert '<pre class="sent">a &lt; b\n  c</pre>' in page

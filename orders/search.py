@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from merchants.models import Product
 from orders.license_texts import HINT_LENGTH, letters, loose_fingerprint
-from orders.models import ActivationCode, OrderQuerySet, OtherItem
+from orders.models import ActivationCode, Order, OrderQuerySet, OtherItem
 from vault.fingerprints import fingerprint
 from work.sql import PreparedQuery
 
@@ -132,6 +132,21 @@ def look_up(orders: OrderQuerySet, kind: Kind, text: str) -> OrderQuerySet | Non
             return orders.with_customer(*words) if any(map(is_searchable, words)) else None
 
 
+def find_codes(orders: list[Order], kind: Kind, text: str) -> dict[int, int]:
+    """Return the newest code that the text is, by order. Empty if the kind isn't about codes."""
+    codes = ActivationCode.all_codes.filter(item__order__in=orders)
+    match kind:
+        case Kind.LICENSE:
+            found = codes.filter(fingerprint=fingerprint(text.strip()))
+        case Kind.SIMILAR:
+            found = codes.filter(loose_fingerprint__in=get_loose_fingerprints(text))
+        case Kind.ENDING:
+            found = codes.filter(pk__in=[code.pk for code in codes_ending(codes, letters(clean(text)))])
+        case _:
+            return {}
+    return dict(found.order_by("pk").values_list("item__order", "pk"))
+
+
 def with_number(orders: OrderQuerySet, text: str) -> OrderQuerySet | None:
     """Orders with this number, which may contain spaces and punctuation; if none, with the numbers in the text."""
     cleaned = clean(text)
@@ -156,13 +171,19 @@ def with_ending(orders: OrderQuerySet, cleaned: str) -> OrderQuerySet | None:
     if len(ending) == HINT_LENGTH:
         return orders.with_hint(ending)
     # The database only has the last four characters, so decrypt the few licenses that share them.
-    return orders.filter(pk__in={code.item.order_id for code in codes_ending(orders, ending)})
+    return orders.filter(pk__in={code.item.order_id for code in codes_ending(codes_of(orders), ending)})
 
 
-def codes_ending(orders: OrderQuerySet, ending: str) -> list[ActivationCode]:
-    codes = ActivationCode.all_codes.filter(hint__iexact=ending[-HINT_LENGTH:], item__order__in=orders.order_by())
+def codes_of(orders: OrderQuerySet) -> QuerySet[ActivationCode]:
+    return ActivationCode.all_codes.filter(item__order__in=orders.order_by())
+
+
+def codes_ending(codes: QuerySet[ActivationCode], ending: str) -> list[ActivationCode]:
     newest = (
-        codes.select_related("item").only("code", "fingerprint", "unit", "item__order").order_by("-pk")[:MAX_SAME_HINT]
+        codes.filter(hint__iexact=ending[-HINT_LENGTH:])
+        .select_related("item")
+        .only("code", "fingerprint", "unit", "item__order")
+        .order_by("-pk")[:MAX_SAME_HINT]
     )
     return [code for code in newest if code.ends_with(ending)]
 
@@ -184,7 +205,10 @@ def get_shown_kinds(orders: OrderQuerySet, text: str, names: list[str]) -> list[
 def get_digests(orders: OrderQuerySet, kind: Kind, text: str) -> list[str]:
     """Return hexadecimal fingerprints that represent a searched license in a URL."""
     if kind == Kind.ENDING:
-        return [bytes(code.fingerprint).hex() for code in codes_ending(orders, letters(clean(text)))[:MAX_DIGESTS]]
+        return [
+            bytes(code.fingerprint).hex()
+            for code in codes_ending(codes_of(orders), letters(clean(text)))[:MAX_DIGESTS]
+        ]
     return [
         digest.hex()
         for digest in ([fingerprint(text.strip())] if kind == Kind.LICENSE else get_loose_fingerprints(text))

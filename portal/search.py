@@ -16,7 +16,7 @@ from django.views.decorators.http import require_http_methods
 
 from merchants.models import Product
 from orders.models import Order
-from orders.search import MAX_SEARCH, Kind, clean, find
+from orders.search import MAX_SEARCH, Kind, clean, find, find_codes
 from outbound.models import Upstream
 from pools.models import LicenseKey, LicensePool
 from portal.access import Role, member_required, merchant_query
@@ -79,16 +79,18 @@ def search_orders(request: Any, text: str) -> Iterator[Hits]:
     found = find(request.merchant.orders, text)
     orders: dict[int, Order] = {}
     with_code: dict[int, Order] = {}
+    codes: dict[int, int] = {}
     customers: dict[str, Order] = {}
     for kind, matching in found.items():
         newest = matching.order_by("-pk").only(*ORDER_FIELDS)
         rows = list(newest[: MAX_ORDERS if kind in PERSONS else MAX_HITS + 1])
         (with_code if kind in CODES else orders).update((order.pk, order) for order in rows)
+        codes |= find_codes(rows, kind, text)
         customers |= {order.email: order for order in rows if kind in PERSONS}
     more_url = url_of_found(request.merchant, found, text) if len(orders) > MAX_HITS else ""
     query = merchant_query(request)
-    yield Hits(_("Orders"), [order_hit(order, query) for order in first(orders)], more_url)
-    yield Hits(_("Orders with this code"), [order_hit(order, query) for order in first(with_code)])
+    yield Hits(_("Orders"), [order_hit(order, query, {}) for order in first(orders)], more_url)
+    yield Hits(_("Orders with this code"), [order_hit(order, query, codes) for order in first(with_code)])
     # A customer with one order is that order.
     yield Hits(_("Customers"), [customer_hit(order) for order in first(customers)] if len(orders) > 1 else [])
 
@@ -97,10 +99,15 @@ def first(found: dict[Any, Order]) -> Iterable[Order]:
     return list(found.values())[:MAX_HITS]
 
 
-def order_hit(order: Order, query: dict[str, str]) -> Hit:
-    url = reverse("order", args=[order.key])
+def order_hit(order: Order, query: dict[str, str], codes: dict[int, int]) -> Hit:
     note = f"{order.customer_name or order.email}, {order.get_status_display()}"
-    return Hit(order.number, f"{url}?{urlencode(query)}" if query else url, note)
+    return Hit(order.number, open_at(reverse("order", args=[order.key]), query, codes.get(order.pk)), note)
+
+
+def open_at(url: str, query: dict[str, str], code: int | None) -> str:
+    """The URL of an order page that opens at this code."""
+    query = query | ({"code": str(code)} if code else {})
+    return (f"{url}?{urlencode(query)}" if query else url) + (f"#code-{code}" if code else "")
 
 
 def customer_hit(order: Order) -> Hit:

@@ -399,7 +399,7 @@ MAILED = {
         _("The mail server hasn’t accepted it for over an hour. We keep trying."),
     ),
 }
-FIX_ADDRESS = _("Fix address"), "address"
+FIX_ADDRESS = _("Fix address"), "fix-address"
 
 
 def describe_mailed(cause: AttentionCause) -> None:
@@ -407,9 +407,9 @@ def describe_mailed(cause: AttentionCause) -> None:
     make_title, cause.reason = MAILED[trouble]
     cause.title, cause.rank = make_title(cause.count).format(count=cause.count), 5
     cause.look = "waiting" if trouble == Trouble.QUEUED else "bounced"
-    if trouble in {Trouble.BOUNCED, Trouble.REJECTED}:
+    if trouble in {Trouble.BOUNCED, Trouble.REJECTED, Trouble.FAILED}:
         cause.item_fix = FIX_ADDRESS
-    elif trouble in {Trouble.FAILED, Trouble.CANCELED}:
+    if trouble in {Trouble.FAILED, Trouble.CANCELED}:
         cause.fix = ask(cause, _("Resend all"))
 
 

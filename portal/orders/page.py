@@ -1,6 +1,5 @@
 """The order page and its actions. Each action works on a desk, in the portal or in the admin."""
 
-import re
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -75,14 +74,22 @@ def order_page(request: HttpRequest, desk: Desk) -> HttpResponse:
 def show(
     request: HttpRequest, desk: Desk, *, status: int = 200, place: dict[str, int] | None = None, **context: Any
 ) -> HttpResponse:
-    place = place or {name: number for name in ("items", "from") if (number := read_number(request, name)) > 1}
+    place = place or read_place(request, desk)
     context["all_history"] = request.GET.get("history") == "all"
     return render(request, desk.page, desk.context(place, **context), status=status)
 
 
-def read_number(request: HttpRequest, name: str) -> int:
+def read_place(request: HttpRequest, desk: Desk) -> dict[str, int]:
+    """Which part of the order a URL asks for: its items and units from a number on, or those around a code."""
+    codes = ActivationCode.all_codes.select_related("item").filter(item__order=desk.order)
+    if "code" in request.GET and (code := codes.filter(pk=read_number(request, "code", digits=18)).first()):
+        return desk.place(code)
+    return {name: number for name in ("items", "from") if (number := read_number(request, name)) > 1}
+
+
+def read_number(request: HttpRequest, name: str, *, digits: int = 8) -> int:
     text = request.GET.get(name, "")
-    return int(text) if re.fullmatch(r"\d{1,8}", text, re.ASCII) else 1
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= digits else 1
 
 
 def refuse(request: HttpRequest, desk: Desk, reason: str) -> HttpResponse:

@@ -21,11 +21,11 @@ from fulfillment.attention import needing_attention, newest_needing_attention
 from fulfillment.personal_data import PersonalData, describe_counts
 from merchants.models import Merchant
 from orders.models import Order, RefusedReport, Subscription
-from orders.search import find, get_shown_kinds, is_secret, look_up, text_for_url
+from orders.search import find, find_codes, get_shown_kinds, is_secret, look_up, text_for_url
 from pools.models import LicenseKey
 from portal.orders.desk import Desk, orders_for_desk
 from portal.orders.page import ACTIONS, order_page, perform
-from portal.search import read_text
+from portal.search import open_at, read_text
 from portal.staff.large_tables import LargeTable, LargeTableList
 from portal.staff.merchants import MerchantFilter, NoAddOrDelete, ReadOnly
 
@@ -194,9 +194,10 @@ class OrderAdmin(LargeTable, NoAddOrDelete, admin.ModelAdmin):
         found = find(Order.objects.all(), text)
         kind = next(iter(found), None)
         if kind and is_secret(kind, text):
-            orders = found[kind][:100]
+            orders = list(found[kind][:100])
             if len(orders) == 1:
-                return redirect("admin:orders_order_change", orders[0].pk)
+                url = reverse("admin:orders_order_change", args=[orders[0].pk])
+                return redirect(open_at(url, {}, find_codes(orders, kind, text).get(orders[0].pk)))
             return self._redirect_to_list(id__in=",".join(str(order.pk) for order in orders))
 
         key = LicenseKey.objects.with_text(text).first()

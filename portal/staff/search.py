@@ -13,11 +13,23 @@ from django.utils.translation import gettext_lazy as _
 from licensing.models import Licensee
 from merchants.models import ApiKey, Member, Merchant, Product, User
 from orders.models import Order
-from orders.search import clean, find, is_secret, text_for_url
+from orders.search import clean, find, find_codes, is_secret, text_for_url
 from outbound.models import Upstream
 from pools.models import LicenseKey, LicensePool
 from portal.navigation import Text
-from portal.search import CODES, MAX_HITS, MAX_ORDERS, ORDER_FIELDS, PERSONS, Hit, Hits, first, read_text, show_found
+from portal.search import (
+    CODES,
+    MAX_HITS,
+    MAX_ORDERS,
+    ORDER_FIELDS,
+    PERSONS,
+    Hit,
+    Hits,
+    first,
+    open_at,
+    read_text,
+    show_found,
+)
 from portal.staff.navigation import list_url, may_view, object_url
 from shops.models import Connection
 from work.models import Incident
@@ -46,6 +58,7 @@ def search_everything(site: Any, request: HttpRequest, text: str) -> Iterator[Hi
 def search_orders(text: str) -> Iterator[Hits]:
     orders: dict[int, Order] = {}
     with_code: dict[int, Order] = {}
+    codes: dict[int, int] = {}
     customers: dict[str, list[Order]] = {}
     more_url = ""
     for kind, matching in find(Order.objects.all(), text).items():
@@ -54,6 +67,7 @@ def search_orders(text: str) -> Iterator[Hits]:
         )
         rows = list(newest[: MAX_ORDERS if kind in PERSONS else MAX_HITS + 1])
         (with_code if kind in CODES else orders).update((order.pk, order) for order in rows)
+        codes |= find_codes(rows, kind, text)
         if kind in PERSONS:
             for order in rows:
                 customers.setdefault(order.email, []).append(order)
@@ -61,8 +75,10 @@ def search_orders(text: str) -> Iterator[Hits]:
             more_url = f"{list_url(Order)}?{urlencode({'q': text_for_url(kind, matching, text), 'by': kind.value})}"
     if customers and len(orders) > MAX_HITS:
         more_url = url_of(list(orders.values()))
-    yield Hits(_("Orders"), [order_hit(order) for order in first(orders)], more_url if len(orders) > MAX_HITS else "")
-    yield Hits(_("Orders with this code"), [order_hit(order) for order in first(with_code)])
+    yield Hits(
+        _("Orders"), [order_hit(order, {}) for order in first(orders)], more_url if len(orders) > MAX_HITS else ""
+    )
+    yield Hits(_("Orders with this code"), [order_hit(order, codes) for order in first(with_code)])
     # A customer with one order is that order.
     found = list(customers.items())[:MAX_HITS] if len(orders) > 1 else []
     yield Hits(_("Customers"), [Hit(email, url_of(rows), rows[0].customer_name) for email, rows in found])
@@ -73,9 +89,9 @@ def url_of(orders: list[Order]) -> str:
     return f"{list_url(Order)}?id__in={','.join(str(order.pk) for order in orders)}"
 
 
-def order_hit(order: Order) -> Hit:
+def order_hit(order: Order, codes: dict[int, int]) -> Hit:
     note = f"{order.merchant} · {order.customer_name or order.email}, {order.get_status_display()}"
-    return Hit(order.number, object_url(Order, order.pk), note)
+    return Hit(order.number, open_at(object_url(Order, order.pk), {}, codes.get(order.pk)), note)
 
 
 def search_names(text: str, may: Any) -> Iterator[Hits]:

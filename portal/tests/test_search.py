@@ -55,7 +55,20 @@ def test_a_code_finds_its_order_and_never_gets_into_a_url(search):
     code = ActivationCode.objects.filter(item__order__number="B99").get()
     response = search(code.code, role=Member.Role.SUPPORT)
 
-    assert response["Location"] == reverse("order", args=["B99"])
+    assert response["Location"] == f"{reverse('order', args=['B99'])}?code={code.pk}#code-{code.pk}"
+
+
+@pytest.mark.parametrize("typed", [str, str.lower, lambda code: code[-4:], lambda code: code[-8:]])
+def test_a_code_opens_its_order_at_the_code(search, client, pay, make_product, typed):
+    pay(make_product(keys=120), order="MANY", quantity=120)
+    fulfill_due()
+    code = ActivationCode.objects.get(item__order__number="MANY", unit=100)
+    response = search(typed(code.code), role=Member.Role.SUPPORT)
+    assert f'id="code-{code.pk}"' in client.get(response["Location"]).text
+
+    other = ActivationCode.objects.filter(item__order__number="B99").get()
+    page = client.get(f"{reverse('order', args=['MANY'])}?code={other.pk}").text
+    assert '"More for code 1"' in page, "A code of another order changes nothing"
 
 
 def test_a_key_in_stock_finds_its_pool(search):

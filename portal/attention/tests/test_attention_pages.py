@@ -70,7 +70,7 @@ def test_it_lists_causes_with_their_rows_and_fixes(support, bounced):
     text = text_of(support.get(LIST))
 
     assert "2 addresses bounced" in text and "The mailbox is full." in text
-    assert f'href="{reverse("order-address", args=["B2"])}"' in text and "Fix address" in text
+    assert f'href="{reverse("order-fix-address", args=["B2"])}"' in text and "Fix address" in text
     assert '<span class="count">2</span>' in text
 
 

@@ -149,7 +149,8 @@ def test_it_finds_an_order_by_the_customers_address(staff, order):
 def test_a_license_text_leads_to_its_order_without_being_in_the_url(staff, order):
     response = staff.post(ORDERS, {"search": " LICENSE-TEXT-1 "}, follow=True)
 
-    assert response.redirect_chain == [(f"{ORDERS}{order.pk}/change/", 302)]
+    code = order.codes().get(unit=1)
+    assert response.redirect_chain == [(f"{ORDERS}{order.pk}/change/?code={code.pk}#code-{code.pk}", 302)]
     assert "LICENSE-TEXT-1" not in response.content.decode()
 
 
@@ -157,7 +158,8 @@ def test_a_license_text_leads_to_its_order_without_being_in_the_url(staff, order
 def test_it_finds_a_license_in_any_spelling(staff, order, text):
     response = staff.post(ORDERS, {"search": text}, follow=True)
 
-    assert response.redirect_chain == [(f"{ORDERS}{order.pk}/change/", 302)]
+    code = order.codes().get(unit=1)
+    assert response.redirect_chain == [(f"{ORDERS}{order.pk}/change/?code={code.pk}#code-{code.pk}", 302)]
 
 
 def test_a_license_text_next_to_a_number_is_not_in_the_url(staff, order):

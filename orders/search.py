@@ -43,6 +43,7 @@ class Kind(TextChoices):
     ENDING = "ending", _("last characters of a license text")
     SKU = "sku", _("SKU")
     CUSTOMER = "customer", _("customer’s address or name")
+    OTHER_DOMAIN = "domain", _("the same address at another domain")
 
 
 # If one of these kinds finds something, the kinds it maps to would only find the same license.
@@ -74,6 +75,8 @@ def find(orders: OrderQuerySet, text: str) -> dict[Kind, OrderQuerySet]:
     hits = {kind for (kind,) in probes[0].union(*probes[1:], all=True)}
     for kind in set(hits):
         hits -= REDUNDANT_KINDS.get(kind, set())
+    if len(hits) > 1:  # only a guess
+        hits.discard(Kind.OTHER_DOMAIN)
     return {kind: found for kind, found in readings.items() if kind in hits}
 
 
@@ -130,6 +133,11 @@ def look_up(orders: OrderQuerySet, kind: Kind, text: str) -> OrderQuerySet | Non
         case Kind.CUSTOMER:
             words = find_words(cleaned)
             return orders.with_customer(*words) if any(map(is_searchable, words)) else None
+        case Kind.OTHER_DOMAIN:
+            # Many mistyped addresses are wrong only after the @: gmial.com, or .co for .com.
+            addresses = find_addresses(cleaned) if len(cleaned) <= MAX_CUSTOMER else []
+            name = addresses[0].partition("@")[0] if len(addresses) == 1 else ""
+            return orders.with_customer(f"{name}@") if is_searchable(name) else None
 
 
 def find_codes(orders: list[Order], kind: Kind, text: str) -> dict[int, int]:

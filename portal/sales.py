@@ -136,3 +136,12 @@ class Bars:
     @property
     def total(self) -> int:
         return sum(count for _day, count in self.days)
+
+    @property
+    def week(self) -> int:
+        """The orders of the last seven days, with today."""
+        return sum(count for _day, count in self.days[-7:])
+
+    @property
+    def week_before(self) -> int:
+        return sum(count for _day, count in self.days[-14:-7])

@@ -28,7 +28,7 @@ MAX_HITS = 5  # of each kind
 # Orders among which customers are looked for.
 MAX_ORDERS = 50
 ORDER_FIELDS = ("merchant", "number", "email", "first_name", "last_name", "status")
-PERSONS, CODES = {Kind.EMAIL, Kind.CUSTOMER}, {Kind.LICENSE, Kind.SIMILAR, Kind.ENDING}
+PERSONS, CODES = {Kind.EMAIL, Kind.CUSTOMER, Kind.OTHER_DOMAIN}, {Kind.LICENSE, Kind.SIMILAR, Kind.ENDING}
 
 
 @dataclass(frozen=True)

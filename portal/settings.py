@@ -304,6 +304,7 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BASE_URL.startswith("https://")
 # With this prefix, browsers accept the cookie only from this host, not from other hosts of its domain.
 COOKIE_PREFIX = "__Host-" if SESSION_COOKIE_SECURE else ""
 SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = f"{COOKIE_PREFIX}sessionid", f"{COOKIE_PREFIX}csrftoken"
+LANGUAGE_COOKIE_NAME, LANGUAGE_COOKIE_AGE = f"{COOKIE_PREFIX}language", 365 * 24 * 3600
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 SECURE_HSTS_SECONDS = 31_536_000 if BASE_URL.startswith("https://") else 0
 X_FRAME_OPTIONS = "DENY"

@@ -82,6 +82,8 @@ def numbers(found):
         ("byron", Kind.CUSTOMER),
         ("Ada Byron", Kind.CUSTOMER),
         ("engines", Kind.CUSTOMER),
+        ("ada@exmaple.com", Kind.OTHER_DOMAIN),
+        ("Ada Byron <ADA@example.org>", Kind.OTHER_DOMAIN),
     ],
 )
 def test_it_finds_an_order_by(orders, text, kind):

@@ -15,6 +15,7 @@ from work.sql import PreparedQuery
 
 EMPTY, LOW, HEALTHY = "empty", "low", "healthy"
 GENERATED = "generated"  # codes of a test pool
+NEW = "new"  # never filled, and nobody waits for its keys
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,9 @@ class Stock:
     @property
     def state(self) -> str:
         if not self.available:
-            return GENERATED if self.pool.generates_codes else EMPTY
+            if self.pool.generates_codes:
+                return GENERATED
+            return EMPTY if self.pool.next_position or self.waiting else NEW
         return LOW if self.available <= self.pool.threshold else HEALTHY
 
     @property
@@ -51,10 +54,10 @@ class Stock:
 
     @property
     def urgency(self) -> tuple:
-        """Sort key for the pools that need keys first: empty, low, healthy; then by waiting orders and time left."""
+        """Sort key for the pools that need keys first: empty, low, new, healthy; then by waiting orders and time."""
         earliest = self.forecast.earliest
         return (
-            [EMPTY, LOW, HEALTHY, GENERATED].index(self.state),
+            [EMPTY, LOW, NEW, HEALTHY, GENERATED].index(self.state),
             -self.waiting,
             inf if earliest is None else earliest / DAY,
             self.pool.name,

@@ -85,6 +85,7 @@ def test_it_shows_the_sales_and_the_latest_orders(page, pay, make_product, work)
     text = dashboard_text(page)
 
     assert "EUR 59.98" in text and "1 orders in 30 days" not in text and "1 order in 30 days" in text
+    assert "Last 7 days: 1; the 7 days before: 0." in text
     assert 'href="/orders/A1/">A1</a>' in text and "Delivered within" in text
 
 
@@ -105,6 +106,15 @@ def test_it_shows_the_most_urgent_pools(page, make_pool, pay, make_product):
     assert "Empty is empty: 1 order</a>" in text and "Nothing right now" not in text
     assert text.index("Empty") < text.index("Healthy 0")
     assert "Healthy 5" not in text and "All pools (2 more)" in text
+
+
+def test_a_pool_never_filled_offers_an_upload_instead_of_a_chart(page, make_pool, pay, make_product):
+    pool = make_pool(name="Fresh")
+    link = f'{reverse("pool", args=[pool.pk])}">'
+    assert f'class="button" href="{link}' in dashboard_text(page) and "new</span>" in dashboard_text(page)
+
+    pay(make_product(pool=pool))
+    assert f'class="button" href="{link}' not in dashboard_text(page), "A customer waits: it is empty"
 
 
 def test_it_shows_what_needs_attention(page, pay, make_product, merchant):

@@ -8,7 +8,7 @@ from licensing.models import LicenseeEvent
 from orders.models import Order, OrderEvent
 from outbound.models import OutgoingRequest
 from pools.models import KeyImport, KeyMovement
-from portal.pools.stock import EMPTY, HEALTHY, LOW
+from portal.pools.stock import EMPTY, HEALTHY, LOW, NEW
 from portal.templatetags.portal import EVENTS, badge, event_icon
 from shops.models import Connection, Event
 from webhooks.models import WebhookEndpoint, WebhookMessage
@@ -25,6 +25,7 @@ STATES = [
     EMPTY,
     LOW,
     HEALTHY,
+    NEW,
     *KeyMovement.Place.values[1:],
     *KeyImport.Status.values,
     *SetupRequest.Status.values,

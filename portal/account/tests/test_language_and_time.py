@@ -120,6 +120,28 @@ def test_before_sign_in_the_browser_decides_among_the_complete_languages(client,
     assert '<html lang="en"' in client.get(address).text
 
 
+def test_after_signing_out_pages_keep_the_persons_language(client, user, german, settings):
+    choose(user)
+    client.force_login(user)
+    client.get(reverse(PAGE))
+    client.post(reverse("account_logout"))
+
+    page = client.get(reverse("account_login"), headers={"Accept-Language": "en"})
+    assert '<html lang="de"' in page.text and "Cookie" in page["Vary"]
+
+    choose(user, language="")
+    client.force_login(user)
+    client.get(reverse(PAGE))
+    assert settings.LANGUAGE_COOKIE_NAME not in client.cookies or not client.cookies["language"].value
+
+
+@pytest.mark.parametrize("kept", ["xx", "de\r\nX: 1", "../de", "d" * 4000])
+def test_an_odd_language_cookie_is_ignored(client, german, settings, kept):
+    client.cookies[settings.LANGUAGE_COOKIE_NAME] = kept
+
+    assert '<html lang="en"' in client.get(reverse("account_login")).text
+
+
 def test_programs_and_customers_pages_are_not_affected(client, german, pay, make_product, merchant):
     pay(make_product(keys=1), order="A1")
     error = client.get("/api/v1/orders/", headers=ACCEPT)

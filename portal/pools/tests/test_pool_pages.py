@@ -39,14 +39,15 @@ def test_without_pools_the_page_explains_what_a_pool_is(manager, merchant):
 
 
 def test_pools_that_need_keys_most_come_first(pay, make_product, make_pool, merchant):
-    """First empty pools with waiting orders, then empty, low, soon empty, and the rest."""
+    """First empty pools with waiting orders, then empty, low, never filled, soon empty, and the rest."""
     pools = {
         name: make_pool(name=name)
-        for name in ("healthy", "soon", "low", "empty", "one order waiting", "two orders waiting")
+        for name in ("healthy", "soon", "low", "new", "empty", "one order waiting", "two orders waiting")
     }
     for name in ("healthy", "soon", "low"):
         stock(pools[name], 20)
     LicensePool.objects.filter(name="low").update(threshold=20)
+    LicensePool.objects.filter(name="empty").update(next_position=1)
     pay(make_product(pool=pools["soon"]), quantity=5)
     pay(make_product(pool=pools["one order waiting"]))
     more = make_product(pool=pools["two orders waiting"])
@@ -54,7 +55,7 @@ def test_pools_that_need_keys_most_come_first(pay, make_product, make_pool, merc
     pay(more)
 
     assert [row.pool.name for row in get_stock(merchant)] == [
-        "two orders waiting", "one order waiting", "empty", "low", "soon", "healthy",
+        "two orders waiting", "one order waiting", "empty", "low", "new", "soon", "healthy",
     ]  # fmt: skip
 
 

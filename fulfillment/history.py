@@ -179,7 +179,7 @@ def _tracked(event: dict[str, str], recipient: str, sent_at: datetime) -> Histor
         kind.COMPLAINED: gettext("Marked as spam"),
     }[kind]
     if event["reason"]:
-        text += f": {event['reason']}"
+        text += f": {show_stored(event['reason'])}"
     # The provider's clock may be behind ours, but nothing happens to an e-mail before it is sent.
     at = max(datetime.fromisoformat(event["occurred_at"]), sent_at)
     state = TrackingEvent.STATUSES.get(kind, kind)

@@ -6,8 +6,8 @@ from typing import Any
 from django.db.models import Model
 from django.utils import timezone
 from django.utils.functional import Promise
+from django.utils.translation import gettext, gettext_noop, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import gettext_noop, ngettext
 
 from fulfillment.history import HistoryLine
 from fulfillment.item_notices import notify_item
@@ -108,7 +108,7 @@ class Source:
         self.method = method
 
     def __str__(self):
-        return f"{self.name} “{self.place}”" if self.place else str(self.name)
+        return gettext("{kind} “{name}”").format(kind=self.name, name=self.place) if self.place else str(self.name)
 
     @property
     def place(self) -> Any:

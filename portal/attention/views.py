@@ -31,6 +31,7 @@ from portal.attention.causes import (
 from portal.attention.fixes import RETRY, find_fix, limit_text
 from portal.confirm import Confirmation, Question, confirmed
 from portal.paging import PAGE_SIZE
+from work.stored_texts import show_stored
 
 ROWS_SHOWN = 5  # of each cause in the list
 MAX_CAUSES = 40  # with rows
@@ -84,7 +85,7 @@ def show_row(request: Any, cause: AttentionCause, row: Row) -> ShownRow:
         is_manager = request.member.may(Role.MANAGER)
         is_event = cause.trouble == Trouble.EVENT and is_manager
         url = reverse("shop-event", args=[row.part, row.thing]) if is_event else ""
-        return ShownRow(row, url, "" if cause.trouble == Trouble.EVENT else row.detail, None)
+        return ShownRow(row, url, "" if cause.trouble == Trouble.EVENT else show_stored(row.detail), None)
 
     query = f"?{urlencode(parameters)}" if (parameters := merchant_query(request)) else ""
 

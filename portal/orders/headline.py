@@ -1,5 +1,6 @@
 """How an order stands: one sentence, the look of its badge, and at most one action that helps."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from fulfillment.models import Fulfillment, FulfillmentMethod
 from orders.kinds import SOURCES
 from orders.models import Order, OrderItem
 from portal.templatetags.portal import at, look, when
+from work.stored_texts import show_stored
 
 if TYPE_CHECKING:
     from portal.orders.desk import Desk
@@ -150,7 +152,7 @@ def _outcome(desk: "Desk", mail: Any, resend: Action | None, items: list[Any]) -
         "licenses": _licenses(count),
         "email": desk.order.email,
         "ago": when(mail.sent_at or mail.ended_at or mail.created_at),
-        "reason": f": {mail.reason.rstrip('.')}" if mail.reason else "",
+        "reason": f": {show_stored(mail.reason).rstrip('.')}" if mail.reason else "",
     }
     action = None if mail.status == status.QUEUED else resend
     if resend and mail.status in _LOST:
@@ -225,11 +227,13 @@ def _sources(desk: "Desk", item: OrderItem) -> list[Any]:
 
 def _reason(desk: "Desk", item: OrderItem, sources: list[Any]) -> SafeString:
     """The reason, with a link to each place that it names."""
-    reason = escape(item.fulfillment.reason)
+    reason = escape(show_stored(item.fulfillment.reason))
     for source in sources:
-        name, url = escape(f"“{source.place}”"), desk.url_of_place(source.place)
-        if url:
-            reason = mark_safe(reason.replace(name, f'<a href="{escape(url)}">{name}</a>', 1))  # noqa: S308 (escaped)
+        url = desk.url_of_place(source.place)
+        named = re.search(rf"[“„«]\s?{re.escape(escape(str(source.place)))}\s?[”“»]", reason)  # in any language
+        if url and named:
+            link = f'<a href="{escape(url)}">{named[0]}</a>'
+            reason = mark_safe(reason[: named.start()] + link + reason[named.end() :])  # noqa: S308 (escaped)
     return reason
 
 

@@ -144,7 +144,7 @@ class FulfillmentAdmin(RetryableAdmin):
         return request.user.has_perm("fulfillment.change_fulfillment")
 
     @admin.action(description=_("Try again now"), permissions=["try_again"])
-    @confirmed_action(consequences.retry_items, button=_("Try again"))
+    @confirmed_action(consequences.retry_items, button=_("Retry"))
     def try_again(self, request, fulfillments):
         count = 0
         for fulfillment in fulfillments.unfinished().select_related("item__order"):

@@ -16,9 +16,11 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.text import capfirst
 
 from portal.templatetags.portal import LOOKS, at, badge, breakable
+from work.stored_texts import show_stored
 
-# Columns whose values are badges.
+# Columns whose values are badges, and those with sentences that rows store in English.
 STATES = {"status", "state", "outcome"}
+STORED = {"reason", "error", "rejected_because", "disabled_reason"}
 WIDE = (EmailField, URLField, TextField)
 
 
@@ -60,6 +62,7 @@ class ListColumn:
             return at(value)
         if isinstance(value, str | Model):
             text = str(value) if str(value).strip() else self.empty
+            text = show_stored(text) if self.name in STORED else text
             return breakable(text) if isinstance(self.field, EmailField) else conditional_escape(text)
         return conditional_escape(display_for_field(value, self.field, self.empty))
 

@@ -20,6 +20,7 @@ from portal.staff.confirmation import confirmed_action
 from portal.staff.large_tables import LargeTable
 from portal.staff.merchants import FirstChoicesFilter, MerchantFilter, NarrowSave, NoAddOrDelete
 from work.bodies import takes_files
+from work.stored_texts import show_stored
 
 
 def describe_import(key_import: KeyImport) -> str:
@@ -91,7 +92,7 @@ class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
             if key_import.status == KeyImport.Status.IMPORTED:
                 messages.success(request, describe_import(key_import))
                 for warning in key_import.preview["warnings"]:
-                    messages.warning(request, warning)
+                    messages.warning(request, show_stored(warning))
             elif not key_import.error:
                 messages.info(
                     request,
@@ -100,10 +101,10 @@ class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
             else:
                 problems = key_import.preview.get("problems", {})
                 lines = [
-                    gettext("Line {number} {problem}.").format(number=number, problem=problem)
+                    gettext("Line {number} {problem}.").format(number=number, problem=show_stored(problem))
                     for number, problem in problems.items()
                 ]
-                form.add_error(None, [key_import.error, *lines[:50]])
+                form.add_error(None, [show_stored(key_import.error), *lines[:50]])
             if not key_import.error:
                 return redirect("admin:pools_licensepool_change", pool.pk)
 

@@ -91,6 +91,12 @@ def when(moment: datetime | None) -> SafeString:
 
 
 @register.simple_tag
+def due(moment: datetime) -> SafeString:
+    """When something happens next. What is overdue happens “in a moment”, not some time ago."""
+    return _time(moment, format_distance(max(moment - timezone.now(), timedelta(0))))
+
+
+@register.simple_tag
 def at(moment: datetime | None) -> SafeString:
     """Date and time, with seconds and time zone as a tooltip."""
     return _time(moment, date_format(timezone.localtime(moment), "DATETIME_FORMAT")) if moment else mark_safe("")

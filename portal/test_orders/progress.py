@@ -15,6 +15,7 @@ from fulfillment.models import Fulfillment
 from orders.models import Order, OrderItem
 from webhooks.models import WebhookMessage
 from work.models import Retryable
+from work.stored_texts import show_stored
 
 # Workers begin within milliseconds. If something is due for longer, they are busy or don't run.
 WORKER_TIMEOUT = timedelta(seconds=10)
@@ -101,13 +102,13 @@ class Progress:
         text = gettext("No codes for {product} yet.").format(product=item.product.name)
         if work.reason:
             text = gettext("No codes for {product} yet. {reason}").format(
-                product=item.product.name, reason=work.reason
+                product=item.product.name, reason=show_stored(work.reason)
             )
         state = "failed" if work.status == Fulfillment.Status.FAILED else "waiting"
         return Wait(state, text, *self._order_link(), row=work)
 
     def _wait_for_email(self, delivery: Delivery) -> Wait:
-        recipient, reason = delivery.recipient, delivery.reason
+        recipient, reason = delivery.recipient, show_stored(delivery.reason)
         if delivery.status != Delivery.Status.QUEUED:
             text = gettext("The e-mail to {recipient} didn’t arrive. {reason} Fix the cause, then resend the code.")
             return Wait("failed", text.format(recipient=recipient, reason=reason), *self._order_link(), row=delivery)
@@ -151,7 +152,7 @@ def _wait_for_webhook(message: WebhookMessage) -> Wait:
     text = gettext("The webhook {event} to {endpoint} is queued.")
     if message.reason:
         text = gettext("The webhook {event} to {endpoint} wasn’t accepted. {reason}")
-    text = text.format(event=message.event, endpoint=message.endpoint, reason=message.reason)
+    text = text.format(event=message.event, endpoint=message.endpoint, reason=show_stored(message.reason))
     state = "failed" if message.status == WebhookMessage.Status.FAILED else "waiting"
     return Wait(state, text, message.endpoint.get_absolute_url(), gettext("Open the endpoint"), row=message)
 

@@ -4,12 +4,16 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from django.apps import apps
 from django.urls import reverse
 
+from licensing.models import FailedValidation
 from merchants.models import User
+from orders.models import RefusedReport
 from portal.tests.browsing import check
 from portal.tests.test_every_page import admin_urls, desk_urls, enter, mailbox, order, page_urls, staff, stock_urls  # noqa: F401
-from portal.tests.translating import install_pseudo
+from portal.tests.translating import install_pseudo, pseudo
+from work.models import Incident
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -52,7 +56,7 @@ class LabelCollector(HTMLParser):
 
 
 @pytest.fixture(autouse=True)
-def pseudo(settings, tmp_path, db):
+def pseudo_language(settings, tmp_path, db):
     install_pseudo(settings, tmp_path / "pseudo")
 
 
@@ -81,6 +85,32 @@ def test_no_label_is_left_in_english(client, order, merchant, staff):  # noqa: F
         found |= dict.fromkeys(untranslated(client.get(address).text), address)
 
     assert found == {}
+
+
+# Rows store them in English, and pages show them with `show_stored`: all but those that docs/decisions/0052 names.
+STORED = {"reason", "error", "rejected_because", "disabled_reason"}
+SENTENCE = "The service answered 404, but not in the NetLicensing format."
+
+
+def store_reasons():
+    for model in apps.get_models():
+        names = STORED & {field.name for field in model._meta.concrete_fields}
+        if names and model not in {Incident, RefusedReport, FailedValidation}:
+            model._base_manager.update(**dict.fromkeys(names, SENTENCE))
+
+
+def test_no_stored_reason_is_left_in_english(client, order, merchant, staff):  # noqa: F811
+    User.objects.update(language="de")
+    store_reasons()
+    client.force_login(merchant.members.get(role="owner").user)
+    pages = {address: client.get(address).text for address in page_urls(order) if not address.startswith(OTHERS)}
+    client.force_login(staff)
+    # In the admin, only lists translate them.
+    addresses = [address for address in admin_urls(order, staff) if not address.endswith("/change/")]
+    pages |= {address: client.get(address).text for address in [*desk_urls(order), *addresses]}
+
+    assert {address: page.partition(SENTENCE)[0][-200:] for address, page in pages.items() if SENTENCE in page} == {}
+    assert sum(pseudo(SENTENCE) in page for page in pages.values()) > 15
 
 
 def test_long_texts_fit_the_phone(chrome, live_server, client, order, merchant):  # noqa: F811

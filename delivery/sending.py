@@ -8,7 +8,7 @@ from time import monotonic
 from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_noop
 from prometheus_client import Counter, Histogram
 
 from delivery import tracking
@@ -174,7 +174,7 @@ class Batch(Policy[Delivery]):
         metrics.count(DELIVERIES, "postponed")
         if delivery.postpone(str(failure), at_least=failure.pause) and getattr(failure, "may_have_arrived", False):
             kind = OrderEvent.Kind.MAY_HAVE_ARRIVED
-            OrderEvent.objects.create(order=delivery.order, kind=kind, happened_by="the mail server")
+            OrderEvent.objects.create(order=delivery.order, kind=kind, happened_by=gettext_noop("the mail server"))
 
     @transaction.atomic
     def give_up(self, delivery, failure):

@@ -370,7 +370,7 @@ class ApiKey(UsageTracked):
         verbose_name = _("API key")
 
     def __str__(self):
-        return f"API key {self.name}"
+        return gettext("API key {name}").format(name=self.name)
 
     def get_absolute_url(self) -> str:
         return reverse("api-keys")

@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils.translation import gettext_noop
 from django.views.decorators.http import require_http_methods
 
 from pools import uploads
@@ -51,7 +52,7 @@ def begin_import(link: UploadLink, form: KeysForm) -> KeyImport:
     """Begin an import through the link, and discard earlier ones that nobody confirmed."""
     for before in link.imports.filter(status__in=KeyImport.OPEN):
         uploads.discard(before)
-    actor = f"upload link of the notice of {link.created_at:%Y-%m-%d}"
+    actor = gettext_noop("upload link of the notice of {date}").format(date=f"{link.created_at:%Y-%m-%d}")
     return uploads.begin(link.pool, actor=actor, link=link, **form.content())
 
 

@@ -18,9 +18,9 @@ from django.utils.text import capfirst
 from portal.templatetags.portal import LOOKS, at, badge, breakable
 from work.stored_texts import show_stored
 
-# Columns whose values are badges, and those with sentences that rows store in English.
+# Columns whose values are badges, and those with texts that rows store in English.
 STATES = {"status", "state", "outcome"}
-STORED = {"reason", "error", "rejected_because", "disabled_reason"}
+STORED = {"reason", "error", "rejected_because", "disabled_reason", "imported_by", "undone_by", "reported_by"}
 WIDE = (EmailField, URLField, TextField)
 
 

@@ -335,7 +335,7 @@ class Past:
             reason = article.method.kind.shortage()
         else:
             status, ended_at, attempts = Fulfillment.Status.FAILED, reported_at + Fulfillment.FAILURE_TIMEOUT, 115
-            reason = "The license service can't be reached: connection refused."
+            reason = "Something went wrong on our side (reference 7F3A-21)."
         self._fulfillment(item, reported_at, status, ended_at=ended_at, reason=reason, attempts=attempts)
 
     def _fulfillment(

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import Error, transaction
 from django.db.models import F
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from work.models import Incident
 from work.retention import delete_in_batches
@@ -48,7 +49,8 @@ def report(error: BaseException, place: str) -> str:
 
 def sentence(error: BaseException, place: str) -> str:
     """Report an unexpected error and return what its user reads."""
-    return f"Something went wrong on our side (reference {report(error, place)})."
+    text = gettext("Something went wrong on our side (reference {reference}).")
+    return text.format(reference=report(error, place))
 
 
 def purge_incidents() -> None:

@@ -341,16 +341,16 @@ def describe_stuck(cause: AttentionCause, stocks: Mapping[int, Any]) -> None:
     if source.upstream:
         label, url = source.upstream.fix
         cause.more = Fix(label, url, role=Role.MANAGER)
-    if source.fix:
+    place = stocks.get(source.place.pk, source.place) if source.fix else None
+    if source.fix and not getattr(place, "available", 0):
         label, name = source.fix
-        place = stocks.get(source.place.pk, source.place)
-        if getattr(place, "available", 0):  # it was just filled
-            cause.title = Source.describe_stuck(source, cause.count)
-        cause.fix = Fix(label, reverse(name, args=[place.pk]), role=Role.MANAGER)
+        cause.fix = Fix(label, reverse(name, args=[place.pk]), role=Role.MANAGER)  # type: ignore[union-attr]
         cause.look = "empty"
     elif source.item_fix:
         cause.look, cause.rank = "waiting", 4
     else:
+        if place:  # it isn't empty: it was just filled, or something else went wrong
+            cause.title = Source.describe_stuck(source, cause.count)
         cause.fix = ask(cause, _("Retry all"))
 
 

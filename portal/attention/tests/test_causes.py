@@ -150,6 +150,18 @@ def test_a_product_without_a_source_is_a_cause(merchant, pay, make_product):
     assert cause.fix and cause.fix.url == f"/products/{product.pk}/"
 
 
+def test_orders_that_failed_while_their_pool_has_keys_are_retried(merchant, pay, make_product, make_pool):
+    pool = make_pool(name="Photo")
+    pay(make_product(pool=pool))
+    fail()
+    stock(pool, 3)
+
+    (cause,) = read_causes(merchant)
+
+    assert cause.title == "Pool “Photo”: 1 order waits"
+    assert (str(cause.fix.label), cause.fix.is_question) == ("Retry all", True)
+
+
 def test_codes_that_a_person_enters_are_a_cause(merchant, pay, make_product):
     pay(make_product(source="manual"))
 

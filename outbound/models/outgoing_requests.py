@@ -45,7 +45,7 @@ class OutgoingRequest(models.Model):
     request_id = models.CharField(max_length=40, blank=True, help_text=_("The same at every attempt."))
     called_at = models.DateTimeField(db_default=Now(), editable=False)
     method = models.CharField(max_length=10)
-    url = models.CharField(max_length=2000, help_text=_("Without the query and secrets."))
+    url = models.CharField("URL", max_length=2000, help_text=_("Without the query and secrets."))
     attempt = models.PositiveIntegerField(default=1)
     sent = models.TextField(blank=True)
     status_code = models.PositiveSmallIntegerField(null=True)

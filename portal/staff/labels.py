@@ -37,5 +37,5 @@ def label_fields(form: Any) -> None:
         if isinstance(widget, forms.SplitDateTimeWidget):
             for part, unit in zip(widget.widgets, (gettext("date"), gettext("time")), strict=True):
                 part.attrs["aria-label"] = f"{label}, {unit}"
-        elif not widget.is_hidden:
+        elif not widget.is_hidden and not isinstance(widget, forms.RadioSelect):  # its choices have names of their own
             widget.attrs.setdefault("aria-label", label)

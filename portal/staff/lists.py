@@ -38,8 +38,10 @@ class ListColumn:
         self.labels = dict(self.field.flatchoices) if self.field and self.field.choices else {}
         self.is_checkbox = name == "action_checkbox"
         css_class = "action-checkbox" if self.is_checkbox else f"field-{name}"
-        if isinstance(self.field, WIDE):
+        if isinstance(self.field, WIDE) or name == "url":
             css_class += " wide"  # on phones, below its label
+        elif self.labels:
+            css_class += " word"
         # Phones show it in front of the value.
         shown_label = "" if self.is_checkbox else f' data-label="{conditional_escape(label)}"'
         self.attributes = f' class="{css_class}"{shown_label}'

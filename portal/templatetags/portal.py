@@ -206,10 +206,17 @@ def seconds(number: float | None) -> str:
     return gettext("{number} h").format(number=number_format(number / 3600, 0, force_grouping=True))
 
 
+# A tag, which stays as it is, or an address.
+ADDRESS = re.compile(r"(<[^>]*>)|[^\s<>&]+(?:@|://)[^\s<>&]+")
+
+
 @register.filter
-def breakable(address: str) -> SafeString:
-    """An e-mail address or a URL that may break after @, dots and slashes."""
-    return mark_safe(re.sub(r"(?<=[@./])(?=[^/])", "<wbr>", conditional_escape(address)))  # noqa: S308 (it is escaped)
+def breakable(text: str) -> SafeString:
+    """A text whose e-mail addresses and URLs may break after @, dots and slashes."""
+    html = ADDRESS.sub(
+        lambda found: found[1] or re.sub(r"(?<=[@./])(?=[^/])", "<wbr>", found[0]), conditional_escape(text)
+    )
+    return mark_safe(html)  # noqa: S308 (it is escaped)
 
 
 @register.filter

@@ -5,7 +5,8 @@ import pytest
 
 
 def text(response):
-    return " ".join(unescape(re.sub(r"<[^>]+>", " ", response.content.decode())).split()).replace(" ,", ",")
+    html = response.content.decode().replace("<wbr>", "")
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", html)).split()).replace(" ,", ",")
 
 
 @pytest.fixture

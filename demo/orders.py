@@ -397,7 +397,7 @@ class Past:
             due_at=None,
             attempts=1,
             ended_at=ended_at,
-            reason=f"The mail server refused the address: 550 5.1.1 <{email}>: User unknown" if refused else "",
+            reason=f"The mail server rejected the address: 550 5.1.1 <{email}>: User unknown" if refused else "",
         )
         for code in codes:
             self._add(DeliveredCode, delivery_id=delivery, code_id=code, automatic=not actor)

@@ -161,7 +161,7 @@ class FulfillmentAdmin(RetryableAdmin):
 
 @admin.register(Delivery)
 class DeliveryAdmin(RetryableAdmin):
-    list_display = ["order", "kind", "status", "recipient", "reason", "attempts", "due_at", "sent_at"]
+    list_display = ["order", "kind", "status", "recipient", "reason", "attempts", "sent_at"]
     list_filter = ["status", "kind"]
     list_select_related = ["order"]
     fields = ["order", "kind", "status", "recipient", "message_id", "reason", "attempts", "due_at", "sent_at"]
@@ -292,9 +292,6 @@ class UpstreamFilter(FirstChoicesFilter):
 
 @admin.register(OutgoingRequest)
 class OutgoingRequestAdmin(LargeTable, ReadOnly, admin.ModelAdmin):
-    list_display = [
-        *("merchant", "called_at", "upstream", "outcome", "method", "url", "attempt", "status_code", "milliseconds"),
-        "error",
-    ]
+    list_display = ["merchant", "called_at", "upstream", "outcome", "status_code", "url", "error"]
     list_filter = ["outcome", "is_test", ("upstream", UpstreamFilter), ("merchant", MerchantFilter)]
     list_select_related = ["merchant", *(f"upstream__{name}" for name in Upstream.kinds())]

@@ -22,6 +22,7 @@ from work.stored_texts import show_stored
 STATES = {"status", "state", "outcome"}
 STORED = {"reason", "error", "rejected_because", "disabled_reason", "imported_by", "undone_by", "reported_by"}
 WIDE = (EmailField, URLField, TextField)
+LONG = {"url", "reason", "error"}
 
 
 class ListColumn:
@@ -38,7 +39,7 @@ class ListColumn:
         self.labels = dict(self.field.flatchoices) if self.field and self.field.choices else {}
         self.is_checkbox = name == "action_checkbox"
         css_class = "action-checkbox" if self.is_checkbox else f"field-{name}"
-        if isinstance(self.field, WIDE) or name == "url":
+        if isinstance(self.field, WIDE) or name in LONG:
             css_class += " wide"  # on phones, below its label
         elif self.labels:
             css_class += " word"

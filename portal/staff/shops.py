@@ -36,7 +36,7 @@ class ConnectionAdmin(ReadOnly, admin.ModelAdmin):
 
     @admin.display(description=_("Last event"))
     def last_event(self, connection: Connection):
-        return connection.last_event_at
+        return connection.last_event_at or self.get_empty_value_display()
 
     @admin.display(description=_("Parked"))
     def parked(self, connection: Connection) -> int:

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from runtime import measures
 from runtime.health import MIN_FREE_BYTES
 from runtime.supervisor import failing_services
-from work.models import MAX_QUEUE_LENGTH
+from work.models import MAX_QUEUE_LENGTH, Incident
 from work.valkey import valkey
 
 logger = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ class Finding:
     state: str = OK
     remedy: str = ""
     details: list[str] = field(default_factory=list)
+    incidents: list[Incident] = field(default_factory=list)  # only for people who may see them
 
 
 def check_all() -> list[Finding]:
@@ -177,14 +178,13 @@ def check_disk() -> Iterator[Finding]:
 
 def check_errors() -> Iterator[Finding]:
     subject = _("Unexpected errors")
-    incidents = measures.read_incidents()
+    incidents = list(measures.read_incidents())
     if not incidents:
         yield Finding(subject, _("None within the last day."))
         return
     text = ngettext("{count} kind within the last day.", "{count} kinds within the last day.", len(incidents))
-    details = [f"{incident.reference}: {incident.error}, {incident.place}" for incident in incidents[:20]]
     remedy = _("Look at them under Incidents, and report them to your vendor or the developers.")
-    yield Finding(subject, text.format(count=len(incidents)), WARNING, remedy, details)
+    yield Finding(subject, text.format(count=len(incidents)), WARNING, remedy, incidents=incidents[:20])
 
 
 def check_audit() -> Iterator[Finding]:

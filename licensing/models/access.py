@@ -129,6 +129,9 @@ class VendorLogin(UsageTracked):
     def __str__(self):
         return self.user_name
 
+    def revoke(self) -> None:
+        VendorLogin.objects.filter(pk=self.pk, revoked_at=None).update(revoked_at=Now())
+
     @staticmethod
     def hash_password(password: str) -> bytes:
         # Passwords are generated from 192 random bits and can't be guessed, so a fast hash is enough.

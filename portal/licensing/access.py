@@ -72,7 +72,7 @@ def add_key(request) -> Confirmation:
 @confirmed
 def revoke_login(request, login: VendorLogin) -> Confirmation:
     yield ask_revoke(gettext("the login {login}").format(login=login))
-    VendorLogin.objects.filter(pk=login.pk, revoked_at=None).update(revoked_at=timezone.now())
+    login.revoke()
     return gettext("Login {login} revoked.").format(login=login)
 
 

@@ -8,7 +8,7 @@ from portal.netlicensing.own_service import save_account
 from portal.staff import consequences
 from portal.staff.fulfillment import RetryableAdmin
 from portal.staff.labels import NamedFields
-from portal.staff.merchants import Owned, OwnedForm
+from portal.staff.merchants import Owned, OwnedForm, ServerAdmin
 
 
 class AdminsAccountForm(OwnedForm, AccountForm):
@@ -17,7 +17,7 @@ class AdminsAccountForm(OwnedForm, AccountForm):
 
 
 @admin.register(LicensingAccount)
-class LicensingAccountAdmin(Owned):
+class LicensingAccountAdmin(ServerAdmin):
     """Never shows the API key."""
 
     form = AdminsAccountForm

@@ -26,11 +26,12 @@ def count(rows: QuerySet) -> int:
 
 def number(rows: QuerySet) -> str:
     """A count as a text; empty if there are no rows."""
-    return spell(count(rows))
+    found = count(rows)
+    return spell(found) if found else ""
 
 
 def spell(found: int) -> str:
-    return "" if not found else f"{intcomma(found)}{'+' if found == MAX_COUNTED else ''}"
+    return f"{intcomma(found)}{'+' if found == MAX_COUNTED else ''}"
 
 
 def sentences(*texts: str) -> list[str]:
@@ -180,7 +181,7 @@ def withdraw_keys(keys: QuerySet[LicenseKey]) -> list[str]:
             "{count} key will never be issued. You can’t undo this.",
             "{count} keys will never be issued. You can’t undo this.",
             left,
-        ).format(count=intcomma(left)),
+        ).format(count=spell(left)),
         counted(
             other,
             ngettext(
@@ -297,7 +298,7 @@ def retry_items(fulfillments: Any) -> list[str]:
             "{count} item is tried immediately. No customer gets a second code.",
             "{count} items are tried immediately. No customer gets a second code.",
             unfinished,
-        ).format(count=intcomma(unfinished)),
+        ).format(count=spell(unfinished)),
         counted(done, ngettext("{count} other item is done.", "{count} other items are done.", done)),
     )
 
@@ -309,7 +310,7 @@ def process_events(events: QuerySet) -> list[str]:
             "{count} event is processed again. What became an order stays the same order.",
             "{count} events are processed again. What became an order stays the same order.",
             found,
-        ).format(count=intcomma(found))
+        ).format(count=spell(found))
     ]
 
 

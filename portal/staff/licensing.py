@@ -27,7 +27,7 @@ from licensing.models.catalog import Terms
 from portal.staff import consequences
 from portal.staff.labels import NamedFields
 from portal.staff.large_tables import LargeTable
-from portal.staff.merchants import FinalRevocation, NoAddOrDelete, ReadOnly
+from portal.staff.merchants import NoAddOrDelete, ReadOnly, Revocable
 from vault.fingerprints import fingerprint
 
 
@@ -226,15 +226,16 @@ class TokenAdmin(FoundByNumber):
 
 
 @admin.register(VendorLogin)
-class VendorLoginAdmin(FinalRevocation, NoAddOrDelete, admin.ModelAdmin):
+class VendorLoginAdmin(Revocable, ReadOnly, admin.ModelAdmin):
     list_display = ["user_name", "merchant", "created_by", "created_at", "last_used_at", "revoked_at"]
     list_select_related = ["merchant"]
     search_fields = ["user_name"]
     fields = ["user_name", "merchant", "created_by", "created_at", "last_used_at", "revoked_at"]
-    readonly_fields = ["user_name", "merchant", "created_by", "created_at", "last_used_at"]
 
-    def get_consequences(self, request, form, formsets):
-        login = form.instance
-        return (
-            consequences.end_access(login.user_name, login.last_used_at) if "revoked_at" in form.changed_data else []
-        )
+    def get_revocation(self, row):
+        title = gettext("Revoke {name}?").format(name=gettext("the login {login}").format(login=row))
+        texts = consequences.end_access(row.user_name, row.last_used_at)
+        return title, texts, gettext("Login {login} revoked.").format(login=row)
+
+    def revoke(self, row, *, actor):
+        row.revoke()

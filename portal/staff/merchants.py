@@ -9,22 +9,30 @@ from django.contrib.admin.widgets import AdminSplitDateTime
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import QueryDict
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import path
+from django.utils.decorators import method_decorator
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_http_methods
 
+from fulfillment.attention import RECENT
 from merchants.forms import ApiKeyForm, NewMerchantForm
 from merchants.models import ApiKey, CheckoutPage, Invitation, Member, Merchant, User
 from merchants.onboarding import create_merchant
 from merchants.team import TeamError, renew
-from notices.api_keys import ApiKeyRevoked, create_api_key, notify_owners
+from notices.api_keys import create_api_key, revoke_api_key
 from portal.staff import consequences
 from portal.staff.confirmation import ConfirmsConsequences, ask, confirmed_action, is_confirmed
+from portal.staff.desk import read_summary
+from portal.staff.health import server_troubles
 from portal.staff.labels import NamedFields
 from portal.staff.lists import StaffList
+from portal.staff.navigation import object_url
 from portal.team.invitations import send
 from work.refusals import Refused
 
@@ -128,6 +136,22 @@ class Owned(Lean, admin.ModelAdmin):
         return False
 
 
+class DownFilter(admin.SimpleListFilter):
+    title = _("attention")
+    parameter_name = "attention"
+
+    def lookups(self, request, model_admin):
+        return [("new", gettext("Down, in the last {days} days").format(days=RECENT.days))]
+
+    def queryset(self, request, queryset):
+        down = server_troubles()[queryset.model._meta.model_name].values("pk")
+        return queryset.filter(pk__in=down) if self.value() == "new" else queryset
+
+
+class ServerAdmin(Owned):
+    list_filter = [DownFilter, *Owned.list_filter]
+
+
 class OwnedForm(forms.ModelForm):
     """Adapts a form of the portal, so that staff can choose the merchant of a new row."""
 
@@ -171,12 +195,47 @@ class NoSecondAdd:
             return redirect(f"admin:{opts.app_label}_{opts.model_name}_changelist")
 
 
-class FinalRevocation:
-    """Allows revoking but never restoring, because the person who revoked a key relies on it."""
+class Revocable:
+    """Keys that can be revoked but never restored, because the person who revoked one relies on it."""
 
-    def get_readonly_fields(self, request, obj=None):
-        fields = super().get_readonly_fields(request, obj)  # type: ignore[misc]
-        return [*fields, "revoked_at"] if obj and obj.revoked_at else fields
+    opts: Any
+    admin_site: Any
+    change_form_template = "admin/revocable.html"
+
+    def get_revocation(self, row) -> tuple[str, list[str], str]:
+        """The question, what it does, and what the person reads afterwards."""
+        raise NotImplementedError
+
+    def revoke(self, row, *, actor: str) -> None:
+        raise NotImplementedError
+
+    def may_revoke(self, request) -> bool:
+        return bool(request.user.has_perm(f"{self.opts.app_label}.change_{self.opts.model_name}"))
+
+    def get_urls(self):
+        name = f"{self.opts.app_label}_{self.opts.model_name}_revoke"
+        page = path("<int:pk>/revoke/", self.admin_site.admin_view(self.revoke_view), name=name)
+        return [page, *super().get_urls()]  # type: ignore[misc]
+
+    def render_change_form(self, request, context, *args, **kwargs):
+        context["may_revoke"] = self.may_revoke(request)
+        return super().render_change_form(request, context, *args, **kwargs)  # type: ignore[misc]
+
+    @method_decorator(require_http_methods(["GET", "HEAD", "POST"]))
+    def revoke_view(self, request, pk):
+        row = get_object_or_404(self.get_queryset(request), pk=pk)  # type: ignore[attr-defined]
+        if not self.may_revoke(request):
+            raise PermissionDenied
+        page = object_url(type(row), pk)
+        if row.revoked_at:
+            return redirect(page)
+        title, texts, done = self.get_revocation(row)
+        if not is_confirmed(request, texts):
+            return ask(self, request, texts, title=title, button=gettext("Revoke"), danger=True, row=row, cancel=page)
+        self.revoke(row, actor=str(request.user))
+        self.log_change(request, row, "Revoked.")  # type: ignore[attr-defined]
+        self.message_user(request, done, messages.SUCCESS)  # type: ignore[attr-defined]
+        return redirect(page)
 
 
 @admin.register(Group)
@@ -294,6 +353,11 @@ class MerchantAdmin(NoSecondAdd, Lean, admin.ModelAdmin):
         fields = super().get_fields(request, obj)
         return [field for field in fields if field != "test"] if obj else fields
 
+    def render_change_form(self, request, context, *args, **kwargs):
+        if merchant := context["original"]:
+            context |= read_summary(self.admin_site, request, merchant)
+        return super().render_change_form(request, context, *args, **kwargs)
+
     def get_consequences(self, request, form, formsets):
         merchant, texts = form.instance, []
         if "second_factor_required" in form.changed_data:
@@ -361,11 +425,11 @@ class StaffApiKeyForm(ApiKeyForm):
     )
 
     class Meta(ApiKeyForm.Meta):
-        fields = ["merchant", *ApiKeyForm.Meta.fields, "revoked_at"]
+        fields = ["merchant", *ApiKeyForm.Meta.fields]
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(NoSecondAdd, FinalRevocation, Lean, admin.ModelAdmin):
+class ApiKeyAdmin(NoSecondAdd, Revocable, Lean, admin.ModelAdmin):
     """Merchant and scopes of a key can't be changed, because someone may know the text of an old key."""
 
     form = StaffApiKeyForm
@@ -373,7 +437,7 @@ class ApiKeyAdmin(NoSecondAdd, FinalRevocation, Lean, admin.ModelAdmin):
     list_filter = [("merchant", MerchantFilter)]
     list_select_related = ["merchant"]
     autocomplete_fields = ["merchant"]
-    readonly_fields = ["prefix", "created_at", "created_by", "last_used_at", "revoked_by"]
+    readonly_fields = ["prefix", "created_at", "created_by", "last_used_at", "revoked_at", "revoked_by"]
 
     def get_changeform_initial_data(self, request):
         """Take the merchant from the list that it was added from."""
@@ -385,12 +449,14 @@ class ApiKeyAdmin(NoSecondAdd, FinalRevocation, Lean, admin.ModelAdmin):
         fields = super().get_readonly_fields(request, obj)
         return [*fields, "merchant", "scopes"] if obj else fields
 
-    def get_exclude(self, request, obj=None):
-        return None if obj else ["revoked_at"]
+    def get_revocation(self, row):
+        title = gettext("Revoke the API key “{name}”?").format(name=row.name)
+        return title, consequences.revoke_api_key(row), gettext("API key “{name}” revoked.").format(name=row.name)
+
+    def revoke(self, row, *, actor):
+        revoke_api_key(row, actor=actor)
 
     def get_consequences(self, request, form, formsets):
-        if "revoked_at" in form.changed_data:
-            return consequences.revoke_api_key(form.instance)
         return consequences.restrict_api_key(form.instance) if "allowed_networks" in form.changed_data else []
 
     def save_model(self, request, obj, form, change):
@@ -398,12 +464,7 @@ class ApiKeyAdmin(NoSecondAdd, FinalRevocation, Lean, admin.ModelAdmin):
             key, request.new_key_text = create_api_key(**form.cleaned_data, actor=str(request.user))
             obj.pk, obj.prefix = key.pk, key.prefix
             return
-        changed = list(form.changed_data)
-        if "revoked_at" in changed:
-            obj.revoked_by = str(request.user)
-            changed.append("revoked_by")
-            notify_owners(ApiKeyRevoked, obj)
-        obj.save(update_fields=changed)
+        obj.save(update_fields=form.changed_data)
 
     def response_add(self, request, obj, post_url_continue=None):
         # Rendered instead of redirected, because the key's text exists only in this response.

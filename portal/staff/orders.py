@@ -17,7 +17,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 
-from fulfillment.attention import needing_attention, newest_needing_attention
+from fulfillment.attention import RECENT, needing_attention, newest_needing_attention
 from fulfillment.personal_data import PersonalData, describe_counts
 from merchants.models import Merchant
 from orders.models import Order, RefusedReport, Subscription
@@ -26,6 +26,7 @@ from pools.models import LicenseKey
 from portal.orders.desk import Desk, orders_for_desk
 from portal.orders.page import ACTIONS, order_page, perform
 from portal.search import open_at, read_text
+from portal.staff.health import paid_today, troubled
 from portal.staff.large_tables import LargeTable, LargeTableList
 from portal.staff.merchants import MerchantFilter, NoAddOrDelete, ReadOnly
 
@@ -47,9 +48,12 @@ class AttentionFilter(admin.SimpleListFilter):
     parameter_name = "attention"
 
     def lookups(self, request, model_admin):
-        return [("needed", gettext("Needs attention"))]
+        recent = gettext("In the last {days} days, without unmapped").format(days=RECENT.days)
+        return [("needed", gettext("Needs attention")), ("new", recent)]
 
     def queryset(self, request, queryset):
+        if self.value() == "new":  # what the desk counts
+            return troubled(queryset)
         # On its own, the filter is applied by the paginator.
         is_applied = self.value() == "needed" and not is_only_filter(request)
         return needing_attention(queryset) if is_applied else queryset
@@ -57,6 +61,17 @@ class AttentionFilter(admin.SimpleListFilter):
 
 def is_only_filter(request) -> bool:
     return request.GET.keys() - {PAGE_VAR} == {AttentionFilter.parameter_name}
+
+
+class PaymentFilter(admin.SimpleListFilter):
+    title = _("payment")
+    parameter_name = "paid"
+
+    def lookups(self, request, model_admin):
+        return [("today", gettext("Paid today"))]
+
+    def queryset(self, request, queryset):
+        return paid_today(queryset) if self.value() == "today" else queryset
 
 
 class StatusFilter(admin.ChoicesFieldListFilter):
@@ -86,7 +101,7 @@ class OrderList(LargeTableList):
 @admin.register(Order)
 class OrderAdmin(LargeTable, NoAddOrDelete, admin.ModelAdmin):
     list_display = ["number", "merchant", "status", "email", "customer_name", "paid_at"]
-    list_filter = [AttentionFilter, ("status", StatusFilter), ("merchant", MerchantFilter)]
+    list_filter = [AttentionFilter, ("status", StatusFilter), PaymentFilter, ("merchant", MerchantFilter)]
     list_select_related = ["merchant"]
     search_fields = ["number"]  # only shows the search box; get_search_results does the search
     search_help_text = _(

@@ -3,6 +3,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.core.exceptions import PermissionDenied
+from django.db.models import F
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path, reverse
 from django.utils.decorators import method_decorator
@@ -38,10 +39,26 @@ def describe_import(key_import: KeyImport) -> str:
     return gettext("{added} Skipped: {skipped}.").format(added=added, skipped=skipped) if skipped else added
 
 
+class StockFilter(admin.SimpleListFilter):
+    title = _("stock")
+    parameter_name = "stock"
+
+    def lookups(self, request, model_admin):
+        return [("empty", gettext("empty")), ("low", gettext("low"))]
+
+    def queryset(self, request, queryset):
+        """As the desk counts: without pools that never had keys."""
+        if self.value() == "empty":
+            return queryset.in_use().filter(available__lte=0)
+        if self.value() == "low":
+            return queryset.in_use().filter(available__gt=0, available__lte=F("threshold"))
+        return queryset
+
+
 @admin.register(LicensePool)
 class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
     list_display = ["name", "merchant", "available", "threshold", "notified"]
-    list_filter = ["notified", ("merchant", MerchantFilter)]
+    list_filter = [StockFilter, "notified", ("merchant", MerchantFilter)]
     list_select_related = ["merchant"]
     search_fields = ["name", "merchant__name"]
     autocomplete_fields = ["merchant"]

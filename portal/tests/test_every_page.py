@@ -553,6 +553,8 @@ def desk_urls(order):
         reverse("admin:fulfillment_setuprequest_change", args=[wanted.pk]),
         reverse("admin:fulfillment_setuprequest_apply", args=[wanted.pk]),
         reverse("admin:pools_licensepool_keys", args=[order.merchant.pools.earliest("pk").pk]),
+        reverse("admin:merchants_apikey_revoke", args=[order.merchant.api_keys.earliest("pk").pk]),
+        reverse("admin:licensing_vendorlogin_revoke", args=[order.merchant.vendor_logins.earliest("pk").pk]),
         reverse("mailbox"),
         reverse("mailbox-email", args=[newest(1)[0].name]),
         reverse("mailbox-html", args=[newest(1)[0].name]),

@@ -12,7 +12,7 @@ from fulfillment.sources.web_service.parameters import CATALOG, add_defaults
 from outbound.breaker import probe_now
 from portal.staff import consequences
 from portal.staff.labels import NamedFields
-from portal.staff.merchants import Owned, OwnedForm
+from portal.staff.merchants import OwnedForm, ServerAdmin
 from portal.web_services.forms import SECTIONS, WebServiceForm
 
 
@@ -74,7 +74,7 @@ class RequestParameterInline(NamedFields, admin.TabularInline):
 
 
 @admin.register(WebService)
-class WebServiceAdmin(Owned):
+class WebServiceAdmin(ServerAdmin):
     """Shows no secrets."""
 
     form = AdminsWebServiceForm

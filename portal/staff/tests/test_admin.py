@@ -281,7 +281,8 @@ def test_a_new_api_key_is_shown_once(staff, merchant):
     )
 
     key = ApiKey.objects.get(name="shop-2")
-    text = next(word for word in response.content.decode().split("<code>") if word.startswith("kw_")).split("<")[0]
+    text, _, after = response.text.partition('<code id="secret">')[2].partition("</code>")
+    assert 'data-copy="secret"' in after
     assert ApiKey.authenticate(text) == key
     assert text not in staff.get(f"/admin/merchants/apikey/{key.pk}/change/").content.decode()
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 from html import unescape
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.urls import reverse
 from django.utils import timezone
 
@@ -15,9 +16,12 @@ from fulfillment.tests.factories import fulfill_due
 from licensing.creation import create_license, create_licensee
 from licensing.models import LicenseTemplate, LicensingProduct, ProductModule, Token, VendorLogin
 from merchants.models import ApiKey, Member, User
+from notices.models import MerchantNotice
 from orders.models import Order
 from pools.models import LicenseKey
 from pools.tests.factories import stock
+from portal.staff import consequences as staff_consequences
+from portal.staff.large_tables import FirstRows
 
 pytestmark = pytest.mark.django_db
 
@@ -26,6 +30,14 @@ pytestmark = pytest.mark.django_db
 def staff(client):
     client.force_login(User.objects.create_superuser("stella@keywell.example", "correct horse"))
     return client
+
+
+def make_api_key(merchant):
+    return ApiKey.objects.create_key(merchant=merchant, name="Shop", scopes=["orders"])[0]
+
+
+def make_login(merchant):
+    return VendorLogin.objects.create_login(merchant, "shop")[0]
 
 
 def read_form(html, form_id):
@@ -73,6 +85,10 @@ def change(staff, row, **changes):
         else:
             posted[name] = value
     return staff.post(address, posted)
+
+
+def revoke(staff, row):
+    return staff.get(reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_revoke", args=[row.pk]))
 
 
 def act(staff, model, action, *rows):
@@ -153,7 +169,7 @@ def test_revoking_a_key_says_how_it_is_used(staff, merchant, pay, make_product):
     pay(make_product(keys=1), order="A1")
     Order.objects.update(reported_by=str(key))
 
-    response = change(staff, key, revoked_at_0="2026-11-30", revoked_at_1="10:00:00")
+    response = revoke(staff, key)
 
     text = " ".join(consequences(response))
     assert "last used 3 hours ago" in text and "reported 1 order in the last 30 days" in text
@@ -161,7 +177,40 @@ def test_revoking_a_key_says_how_it_is_used(staff, merchant, pay, make_product):
     assert key.revoked_at is None
     confirm(staff, response)
     key.refresh_from_db()
-    assert key.revoked_at
+    assert key.revoked_at and key.revoked_by == "stella@keywell.example"
+    assert list(MerchantNotice.objects.values_list("kind", flat=True)) == ["api_key_revoked"]
+    assert "Revoked." in staff.get(reverse("admin:merchants_apikey_history", args=[key.pk])).text
+    assert revoke(staff, key).status_code == 302
+
+
+@pytest.mark.parametrize("make_key", [make_api_key, make_login])
+def test_keys_are_revoked_by_a_button_and_not_by_a_date(staff, client, merchant, make_key):
+    key = make_key(merchant)
+    address = reverse(f"admin:{key._meta.app_label}_{key._meta.model_name}_change", args=[key.pk])
+    button, field = f"{address.removesuffix('change/')}revoke/", 'name="revoked_at'
+
+    page = staff.get(address).text
+    assert button in page and field not in page
+    client.post(address, {"name": key, "revoked_at_0": "2026-11-30", "revoked_at_1": "10:00:00"})
+    key.refresh_from_db()
+    assert key.revoked_at is None
+
+    confirm(staff, revoke(staff, key))
+    page = staff.get(address).text
+    assert button not in page and field not in page
+
+
+@pytest.mark.parametrize("make_key", [make_api_key, make_login])
+def test_only_who_may_change_a_key_may_revoke_it(client, merchant, make_key):
+    key = make_key(merchant)
+    user = User.objects.create_user("helper@keywell.example", "correct horse", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename=f"view_{key._meta.model_name}"))
+    client.force_login(user)
+    address = reverse(f"admin:{key._meta.app_label}_{key._meta.model_name}_change", args=[key.pk])
+
+    assert "/revoke/" not in client.get(address).text
+    assert revoke(client, key).status_code == 403
+    assert client.post(address.replace("change", "revoke"), {"_confirmed": "yes"}).status_code == 403
 
 
 def test_limiting_a_keys_addresses_is_confirmed(staff, merchant):
@@ -298,8 +347,7 @@ def test_ending_access_to_licensing_is_confirmed(staff, merchant):
     login, _ = VendorLogin.objects.create_login(merchant, "shop")
     token = Token.objects.create(merchant=merchant, token_type="APIKEY", api_key_role="ROLE_APIKEY_ADMIN")
 
-    response = change(staff, login, revoked_at_0="2026-11-30", revoked_at_1="10:00:00")
-    assert "shop loses access" in " ".join(consequences(response))
+    assert "shop loses access" in " ".join(consequences(revoke(staff, login)))
     assert "loses access" in " ".join(consequences(change(staff, token, active=None)))
     assert not VendorLogin.objects.filter(revoked_at__isnull=False).exists()
 
@@ -344,6 +392,31 @@ def test_what_changed_since_the_question_is_asked_again(staff, make_pool):
 
     assert again.context["consequences"] != asked.context["consequences"]
     assert not pool.keys.withdrawn().exists()
+
+
+def test_an_action_on_all_rows_affects_only_the_rows_that_the_list_counts(staff, make_pool, monkeypatch):
+    monkeypatch.setattr(FirstRows, "MAX_ROWS", 30)
+    pool = make_pool(40)
+    address = f"{reverse('admin:pools_licensekey_changelist')}?pool__id__exact={pool.pk}"
+    assert "Select all 30" in staff.get(address).text
+
+    data = {"action": "withdraw", "select_across": "1", "_selected_action": [pool.keys.first().pk]}
+    asked = staff.post(address, data)
+
+    assert "30 keys will never be issued. You can’t undo this." in consequences(asked)
+    confirm(staff, asked)
+    assert pool.keys.withdrawn().count() == 30
+    assert not pool.keys.withdrawn().filter(pk__in=pool.keys.order_by("-pk")[:10]).exists()
+
+
+def test_a_count_that_was_cut_says_so(staff, make_pool, monkeypatch):
+    monkeypatch.setattr(staff_consequences, "MAX_COUNTED", 3)
+    pool = make_pool(5)
+    batch = pool.batches.get()
+
+    response = act(staff, type(batch), "withdraw_rest", batch)
+
+    assert "3+ keys will never be issued" in " ".join(consequences(response))
 
 
 def test_a_typed_password_is_not_on_the_page_that_asks(staff, make_service, make_product):

@@ -1,6 +1,8 @@
 """The support desk: open requests, merchants by their problems, the state of the installation, and the search."""
 
+import re
 from datetime import timedelta
+from html import unescape
 
 import pytest
 from django.contrib.auth.models import Permission
@@ -9,9 +11,10 @@ from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import strip_tags
 
 from delivery.models import Delivery
-from fulfillment.models import Fulfillment
+from fulfillment.models import DealtWith, Fulfillment, SetupRequest
 from fulfillment.setup import submit
 from fulfillment.sources.web_service.models import WebService
 from fulfillment.tests.factories import fulfill_due
@@ -19,13 +22,16 @@ from licensing.creation import create_licensee
 from licensing.models import LicensingProduct
 from merchants.models import ApiKey, Member, Merchant, User
 from orders.models import ActivationCode, Order
-from portal.staff import health
-from portal.staff.health import read_health
+from pools.models import LicensePool
+from portal.staff import desk, health
+from portal.staff.health import Sight, read_health
+from runtime.status import Finding
 from shops.connecting import connect
 from work.models import Incident
 
 pytestmark = pytest.mark.django_db
 MAX_QUERIES = 12
+EVERYTHING = Sight(orders=True, servers=["webservice", "licensingaccount"], stock=True)
 DESK, SEARCH = "/admin/", "/admin/search/"
 
 
@@ -68,7 +74,7 @@ def test_merchants_with_problems_come_first(staff, merchant, outsider, pay, make
 
     first, second = rows_of(staff)
 
-    assert (first.name, first.stuck, first.down, first.state) == (merchant.name, 1, 1, "failed")
+    assert (first.name, first.stuck, first.down, first.state) == (merchant.name, 1, ["webservice"], "failed")
     assert first.today == 2 and first.latest is not None
     assert (second.name, second.stuck, second.today, second.latest) == (outsider.name, 0, 0, None)
     assert second.state == "healthy"
@@ -80,7 +86,7 @@ def test_an_order_with_two_problems_counts_once(merchant, pay, make_product):
     Delivery.objects.update(status="failed")
     Fulfillment.objects.filter(order__isnull=False).update(status="failed", due_at=None)
 
-    (row,), _total = read_health(1)
+    (row,), _total = read_health(EVERYTHING)
 
     assert row.stuck == 1
 
@@ -96,7 +102,7 @@ def test_low_stock_is_counted(merchant, make_pool, keys, threshold, counts):
     pool = make_pool(keys)
     type(pool).objects.filter(pk=pool.pk).update(threshold=threshold)
 
-    (row,), _total = read_health(1)
+    (row,), _total = read_health(EVERYTHING)
 
     assert (row.empty, row.low) == counts
 
@@ -104,7 +110,7 @@ def test_low_stock_is_counted(merchant, make_pool, keys, threshold, counts):
 def test_an_empty_pool_is_a_problem(merchant, pay, make_product):
     pay(make_product(keys=1))
 
-    (row,), _total = read_health(1)
+    (row,), _total = read_health(EVERYTHING)
 
     assert (row.empty, row.low, row.state) == (1, 0, "failed")
 
@@ -137,6 +143,95 @@ def test_an_invalid_page_is_the_first(staff, merchant, page):
     assert [row.pk for row in staff.get(DESK, {"p": page}).context["merchants"]] == [merchant.pk]
 
 
+# Each number links to what it counts
+
+
+@pytest.fixture
+def troubled(merchant, outsider, pay, make_product, make_pool, make_service):
+    """A merchant with a number in each column, and others that the number must not count."""
+    empty, low, unsold = make_product(keys=1), make_product(keys=2), make_product(keys=9)
+    pay(empty, order="A1")
+    pay(low, order="A2")
+    pay(unsold, order="A3")
+    pay(make_product(source=None), order="A4")
+    pay(unsold, order="A5")
+    fulfill_due()
+    make_pool(0, name="Never filled")
+    LicensePool.objects.update(threshold=1)
+    Order.objects.exclude(number="A3").update(paid_at=Now())
+    Order.objects.filter(number="A3").update(paid_at=Now() - timedelta(days=2))
+    Order.objects.filter(number="A5").update(status="deleted")
+    order = Order.objects.get(number="A2")
+    order.other_items.create(product=unsold.sku, quantity=1, reference="X", total_price=1)
+    down, _healthy, dealt_with = (
+        make_service(make_product(source=None, sku=f"S{n}"), name=f"Service {n}") for n in range(3)
+    )
+    moment = timezone.now() - timedelta(hours=1)
+    WebService.objects.filter(pk__in=[down.pk, dealt_with.pk]).update(failing_since=moment, paused_at=moment)
+    DealtWith.objects.create(merchant=merchant, trouble="server", subject=dealt_with.pk, occurred_at=moment)
+    submit(merchant, [], actor=merchant.members.get().user, products=[], pool_name="Lite")
+    submit(merchant, [], actor=merchant.members.get().user, products=[], pool_name="Done")
+    SetupRequest.objects.filter(pool_name="Done").update(status="answered")
+    return merchant
+
+
+def linked_lists(client, page):
+    """For each number of the table of merchants: its text, and the number of rows that its link lists."""
+    table = page.partition('<table class="rows health">')[2].partition("</table>")[0]
+    links = re.findall(r'<td[^>]*>(?:<span class="badges">)?((?:<a .*?</a>)+)', table)
+    found = {}
+    for address, text in re.findall(r'<a href="([^"]+)">(.*?)</a>', "".join(links)):
+        if listed := client.get(unescape(address)).context.get("cl"):
+            found[strip_tags(text)] = listed.result_count
+    return found
+
+
+NUMBERS = {"3": 3, "1 order": 1, "Web services: 1 down": 1, "1 empty": 1, "1 low": 1}
+
+
+def test_each_number_of_the_desk_links_to_exactly_what_it_counts(staff, troubled):
+    assert linked_lists(staff, staff.get(DESK).text) == NUMBERS
+
+
+def test_the_page_of_a_merchant_has_its_line_of_the_desk(staff, troubled):
+    page = staff.get(reverse("admin:merchants_merchant_change", args=[troubled.pk])).text
+
+    assert linked_lists(staff, page) == NUMBERS | {"1": 1}
+    latest = Order.objects.order_by("-paid_at", "-pk")[0]
+    assert reverse("admin:orders_order_change", args=[latest.pk]) in page
+
+
+def test_a_merchant_without_problems_links_to_no_empty_list(staff, merchant):
+    assert linked_lists(staff, staff.get(DESK).text) == {}
+
+
+@pytest.mark.parametrize(
+    ("permission", "labels"),
+    [
+        (None, []),
+        ("view_order", ["Paid today", "Needs attention", "Last payment"]),
+        ("view_webservice", ["Servers"]),
+        ("view_licensepool", ["Stock"]),
+        ("view_setuprequest", []),
+    ],
+)
+def test_staff_see_only_numbers_of_what_they_may_see(helper, client, troubled, outsider, permission, labels):
+    allow(helper, "view_merchant", permission)
+    page = client.get(DESK)
+    table = page.text.partition('<table class="rows health">')[2].partition("</table>")[0]
+
+    assert re.findall(r"<th[^>]*>([^<]+)</th>", table) == ["Merchant", *labels]
+    if not labels:  # nor does the order say who has problems
+        assert [row.name for row in page.context["merchants"]] == sorted([troubled.name, outsider.name])
+    assert {row.name for row in page.context["merchants"] if row.state != "healthy"} == (
+        {troubled.name} if labels else set()
+    )
+    merchant_page = client.get(reverse("admin:merchants_merchant_change", args=[troubled.pk])).text
+    summary = merchant_page.partition('<table class="rows health">')[2].partition("</table>")[0]
+    expected = ["Open requests"] if permission == "view_setuprequest" else labels
+    assert re.findall(r"<th[^>]*>([^<]+)</th>", summary) == expected
+
+
 # Requests and status
 
 
@@ -157,6 +252,22 @@ def test_the_status_is_shown_with_links(staff):
     page = staff.get(DESK).content.decode()
 
     assert "System status" in page and "/admin/status/#finding-1" in page
+
+
+@pytest.mark.parametrize("problems", [0, 2])
+def test_problems_come_before_merchants_and_the_rest_is_one_line(staff, merchant, monkeypatch, problems):
+    findings = [Finding(f"Bad {n}", "It fails.", "failed") for n in range(problems)] + [
+        Finding(f"Good {n}", "It works.") for n in range(9)
+    ]
+    monkeypatch.setattr(desk, "check_recently", lambda: findings)
+
+    page = staff.get(DESK).text
+
+    line = f"{'Everything else works' if problems else 'Everything works'}: 9 checks"
+    before, _, after = page.partition('id="merchants-title"')
+    assert line in after and "Good 0" in after.partition("<details")[2] and "Good" not in before
+    assert before.count("It fails.") == problems and ("System status" in before) == bool(problems)
+    assert f"/admin/status/#finding-{problems + 9}" in after
 
 
 def test_staff_see_only_what_they_may(helper, client, merchant):

@@ -105,7 +105,7 @@ def test_shortcuts_for_times_are_in_24_hours(browser, live_server, merchant):
     key, _ = ApiKey.objects.create_key(merchant=merchant, name="Shop", scopes=["orders"])
     browser.get(f"{live_server}{reverse('admin:merchants_apikey_change', args=[key.pk])}")
 
-    click(browser, ".field-revoked_at .clock-icon")
+    click(browser, ".field-expires_at .clock-icon")
 
     sees(browser, "18:00")
     assert "p.m." not in browser.page_source

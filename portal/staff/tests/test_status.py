@@ -3,8 +3,10 @@
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.db import DatabaseError
 from django.db.models.functions import Now
+from django.urls import reverse
 
 from delivery.models import Delivery
 from merchants.models import User
@@ -12,6 +14,7 @@ from runtime import measures, status
 from runtime.models import AuditRun, Backup, Heartbeat
 from runtime.supervisor import STATUS_FD
 from work import incidents
+from work.models import Incident
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -113,11 +116,15 @@ def test_full_queues_and_connections_that_run_out_are_reported(find, monkeypatch
     assert [find(subject)[0].state for subject in ("Broker", "Database")] == ["warning", "warning"]
 
 
-def test_unexpected_errors_are_listed_with_their_reference(find):
+def test_unexpected_errors_link_to_their_incidents(staff):
     reference = incidents.report(ValueError("secret"), "Delivery 17")
+    link = reverse("admin:work_incident_change", args=[Incident.objects.get().pk])
+    page = staff.get("/admin/status/").text
+    assert "1 kind within the last day." in page
+    assert reference not in page and link not in page and "Delivery 17" not in page
 
-    [finding] = find("Unexpected errors")
-    assert finding.details == [f"{reference}: ValueError, Delivery 17"]
+    User.objects.get().user_permissions.set(Permission.objects.filter(codename="view_incident"))
+    assert f'<a href="{link}">{reference}</a>: ValueError, Delivery 17' in staff.get("/admin/status/").text
 
 
 def test_the_last_audit_is_shown(find):

@@ -51,9 +51,9 @@ class LargeTable:
     def get_changelist(self, request, **kwargs):
         return LargeTableList
 
-    def response_action(self, request, queryset):
+    def response_action(self, request: Any, queryset: Any, *args: Any, **kwargs: Any) -> Any:
         """Let an action on all rows of a list act on those that the list counts."""
         if request.POST.get("select_across", "0") != "0":
             listed = self.get_paginator(request, queryset, self.list_per_page)  # type: ignore[attr-defined]
             queryset = queryset.filter(pk__in=listed.keys)
-        return super().response_action(request, queryset)  # type: ignore[misc]
+        return super().response_action(request, queryset, *args, **kwargs)  # type: ignore[misc]

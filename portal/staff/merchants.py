@@ -141,7 +141,7 @@ class DownFilter(admin.SimpleListFilter):
     parameter_name = "attention"
 
     def lookups(self, request, model_admin):
-        return [("new", gettext("Down, in the last {days} days").format(days=RECENT.days))]
+        return [("new", gettext("Down in the last {days} days").format(days=RECENT.days))]
 
     def queryset(self, request, queryset):
         down = server_troubles()[queryset.model._meta.model_name].values("pk")
@@ -200,7 +200,7 @@ class Revocable:
 
     opts: Any
     admin_site: Any
-    change_form_template = "admin/revocable.html"
+    change_form_template: Any = "admin/revocable.html"
 
     def get_revocation(self, row) -> tuple[str, list[str], str]:
         """The question, what it does, and what the person reads afterwards."""
@@ -428,6 +428,13 @@ class StaffApiKeyForm(ApiKeyForm):
         fields = ["merchant", *ApiKeyForm.Meta.fields]
 
 
+class ExistingApiKeyForm(StaffApiKeyForm):
+    test = scopes = None  # type: ignore[assignment]
+
+    class Meta(ApiKeyForm.Meta):
+        fields = ["name", "expires_at", "allowed_networks"]
+
+
 @admin.register(ApiKey)
 class ApiKeyAdmin(NoSecondAdd, Revocable, Lean, admin.ModelAdmin):
     """Merchant and scopes of a key can't be changed, because someone may know the text of an old key."""
@@ -444,6 +451,9 @@ class ApiKeyAdmin(NoSecondAdd, Revocable, Lean, admin.ModelAdmin):
         listed = QueryDict(request.GET.get("_changelist_filters", ""))
         initial = super().get_changeform_initial_data(request)
         return {"merchant": listed["merchant__id__exact"], **initial} if "merchant__id__exact" in listed else initial
+
+    def get_form(self, request, obj=None, change=False, **kwargs):
+        return super().get_form(request, obj, change, **kwargs | {"form": ExistingApiKeyForm} if obj else kwargs)
 
     def get_readonly_fields(self, request, obj=None):
         fields = super().get_readonly_fields(request, obj)

@@ -48,7 +48,7 @@ class AttentionFilter(admin.SimpleListFilter):
     parameter_name = "attention"
 
     def lookups(self, request, model_admin):
-        recent = gettext("In the last {days} days, without unmapped").format(days=RECENT.days)
+        recent = gettext("Last {days} days, without unmapped items").format(days=RECENT.days)
         return [("needed", gettext("Needs attention")), ("new", recent)]
 
     def queryset(self, request, queryset):

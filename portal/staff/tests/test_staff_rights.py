@@ -168,6 +168,18 @@ def test_an_api_key_keeps_its_merchant_and_scopes_and_stays_revoked(client, supe
     assert key.revoked_at
 
 
+def test_a_live_key_does_not_become_a_test_key(client, superuser, merchant):
+    key, _ = ApiKey.objects.create_key(merchant=merchant, name="shop", scopes=["orders"])
+    client.force_login(superuser)
+    page = reverse("admin:merchants_apikey_change", args=[key.pk])
+
+    assert 'name="test"' not in client.get(page).text
+    assert client.post(page, {"name": "renamed", "test": "on"}).status_code == 302
+
+    key.refresh_from_db()
+    assert (key.name, key.merchant) == ("renamed", merchant)
+
+
 def test_a_vendor_login_and_a_token_stay_revoked(client, superuser, merchant):
     login, _ = VendorLogin.objects.create_login(merchant, "shop", revoked_at=Now())
     token = Token.objects.create(

@@ -20,7 +20,7 @@ from orders.models import ActivationCode, Order
 from orders.search import Kind, find
 from portal.attention.causes import count_needing_attention, read_causes
 from portal.orders.forms import FilterForm
-from portal.staff.health import read_troubles
+from portal.staff.health import paid_today, read_troubles, troubled
 
 INDEXES = {
     Kind.EMAIL: "order_email",
@@ -183,6 +183,20 @@ def test_the_admins_orders_by_payment_use_an_index(merchant, without_seq_scans):
     listed = Order.objects.filter(paid_at__isnull=False).order_by("-paid_at", "-pk")[:1000].explain()
 
     assert "order_by_payment_of_all" in listed and "Sort" not in listed
+
+
+def test_the_lists_behind_the_numbers_of_the_desk_read_few_rows(merchant):
+    failed = Fulfillment.objects.filter(item__order__status="paid").order_by("-pk")[:300]
+    Fulfillment.objects.filter(pk__in=failed).update(status="failed", ended_at=Now())
+    Order.objects.filter(items__fulfillment__status="failed").update(paid_at=Now())
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE fulfillment_fulfillment, delivery_delivery, orders_order")
+
+    for ordering, narrow in (("-reported_at", troubled), ("-paid_at", paid_today)):
+        with CaptureQueriesContext(connection) as queries:
+            found = list(narrow(merchant.orders.all()).order_by(ordering, "-pk").values_list("pk")[:1000])
+        assert len(found) >= 250
+        assert count_rows(queries[0]["sql"]) < 5000
 
 
 def test_the_health_of_merchants_reads_no_orders_without_problems(merchant, without_seq_scans):

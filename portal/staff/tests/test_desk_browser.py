@@ -71,6 +71,34 @@ def test_forbidding_delivery_is_confirmed(browser, live_server, merchant, pay, m
     assert not page.delivery_allowed
 
 
+def test_a_new_key_is_copied_and_revoked(browser, live_server, merchant):
+    browser.get(f"{live_server}{reverse('admin:merchants_apikey_add')}?merchant={merchant.pk}")
+    browser.find_element(By.NAME, "name").send_keys("Shop")
+    click(browser, "[name='scopes'][value='orders']")
+    click(browser, "[name='_save']")
+    sees(browser, "You can’t see it again.")
+    check_at_both_widths(browser)
+    assert browser.find_element(By.CSS_SELECTOR, "[data-copy='secret']").is_displayed()
+
+    click(browser, "#content p a")
+    click(browser, ".object-tools .danger")
+    sees(browser, "Revoke the API key “Shop”?", "It has never been used.")
+    check_at_both_widths(browser)
+    click(browser, ".panel button[type='submit']")
+
+    sees(browser, "API key “Shop” revoked.")
+    assert ApiKey.objects.get().revoked_at
+
+
+def test_what_works_is_one_line_that_opens(browser, live_server, merchant):
+    browser.get(f"{live_server}/admin/")
+
+    assert not browser.find_element(By.CSS_SELECTOR, ".fine .status-lines").is_displayed()
+    click(browser, ".fine summary")
+    assert browser.find_element(By.CSS_SELECTOR, ".fine .status-lines").is_displayed()
+    check_at_both_widths(browser)
+
+
 def test_an_action_is_confirmed_and_can_be_canceled(browser, live_server, make_pool):
     pool = make_pool(3)
     address = f"{live_server}{reverse('admin:pools_licensekey_changelist')}?pool__id__exact={pool.pk}"

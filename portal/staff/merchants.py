@@ -327,6 +327,9 @@ class MemberInline(NamedFields, admin.TabularInline):
     extra = 0
     view_on_site = False
 
+    def get_queryset(self, request):
+        return super().get_queryset(request).select_related("user", "merchant")
+
 
 class CheckoutPageInline(NamedFields, admin.TabularInline):
     model = CheckoutPage

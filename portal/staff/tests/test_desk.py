@@ -398,3 +398,14 @@ def test_it_takes_few_queries(staff, stocked, text):
         staff.post(SEARCH, {"search": text})
 
     assert len(queries) <= 16
+
+
+def test_the_page_of_a_merchant_reads_all_its_members_at_once(staff, merchant, make_member):
+    page = reverse("admin:merchants_merchant_change", args=[merchant.pk])
+    staff.get(page)
+    members = [make_member(first_name=f"m{number}") for number in range(20)]
+    with CaptureQueriesContext(connection) as queries:
+        text = staff.get(page).text
+
+    assert len(queries) <= MAX_QUERIES
+    assert all(f'<option value="{member.user.pk}" selected' in text for member in members)

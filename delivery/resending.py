@@ -47,7 +47,7 @@ def why_not_resend(order: Order, *, saved: bool) -> str:
     if not order.email:
         return gettext("The customer’s data was erased, so there is no address to send to.")
     if not saved:
-        return gettext("The order has no activation codes yet.")
+        return gettext("There are no activation codes yet.")
     return ""
 
 

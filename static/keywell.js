@@ -103,11 +103,15 @@ function keepTogether(root) {
 keepTogether(document.body);
 document.addEventListener("htmx:load", (event) => keepTogether(event.detail.elt));
 
-// Messages can be closed.
+// Messages can be closed. What succeeded is also gone when the person goes on.
 for (const button of document.querySelectorAll("[data-close-message]")) {
   button.hidden = false;
   button.addEventListener("click", () => button.parentElement.remove());
 }
+document.addEventListener("click", (event) => {
+  if (event.target.closest(".messages") || !event.target.closest("a, button, input, select, textarea, summary")) return;
+  for (const message of document.querySelectorAll(".messages .success")) message.remove();
+});
 
 // What was typed into a long form is kept in this tab until it is accepted, and is there again after signing in if the
 // session had ended. Never passwords, other secrets or files.

@@ -91,7 +91,7 @@ def test_it_rejects_an_item_without_codes(api, pay, make_product):
 
     response = api.post("/api/v1/orders/A1/items/1/resend/")
 
-    assert response.status_code == 409 and "The order has no activation codes yet" in response.json()["detail"]
+    assert response.status_code == 409 and "There are no activation codes yet" in response.json()["detail"]
 
 
 def test_an_unknown_item_is_a_404(api, pay, product):

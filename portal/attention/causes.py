@@ -350,8 +350,15 @@ def describe_stuck(cause: AttentionCause, stocks: Mapping[int, Any]) -> None:
         cause.look, cause.rank = "waiting", 4
     else:
         if place:  # it isn't empty: it was just filled, or something else went wrong
-            cause.title = Source.describe_stuck(source, cause.count)
+            cause.title = describe_with_keys(cause)
         cause.fix = ask(cause, _("Retry all"))
+
+
+def describe_with_keys(cause: AttentionCause) -> str:
+    if any(flag == SHORT for _trouble, flag in cause.places):
+        return Source.describe_stuck(cause.source, cause.count)  # type: ignore[arg-type]
+    title = ngettext("{source}: {count:,} order failed", "{source}: {count:,} orders failed", cause.count)
+    return title.format(source=cause.source, count=cause.count)
 
 
 def first_place(cause: AttentionCause) -> int:
@@ -382,7 +389,7 @@ MAILED = {
     ),
     Trouble.FAILED: (
         lambda count: ngettext("{count:,} e-mail couldn’t be sent", "{count:,} e-mails couldn’t be sent", count),
-        _("The mail server refused it. The reason is next to each order."),
+        _("Refused by the mail server. The reason is next to each order."),
     ),
     Trouble.COMPLAINED: (
         lambda count: ngettext(

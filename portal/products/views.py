@@ -108,6 +108,10 @@ def show(request, product: Product, form: SourceForm) -> HttpResponse:
     others = PoolMethod.objects.exclude(product=product).select_related("product").order_by("product__name")
     shared = Prefetch("poolmethod__pool__fulfillment_methods", others, to_attr="other_methods")
     methods = product.fulfillment_methods.with_places().prefetch_related(shared).order_by("position")
+    places = [method.kind.place for method in methods]
+    pools = {place.pk: place for place in places if isinstance(place, LicensePool)}
+    for pool in product.merchant.pools.filter(pk__in=pools).with_stock() if pools else ():
+        pools[pool.pk].available = pool.available
     context = {
         "section": "products",
         "product": product,

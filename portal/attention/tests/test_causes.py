@@ -158,7 +158,7 @@ def test_orders_that_failed_while_their_pool_has_keys_are_retried(merchant, pay,
 
     (cause,) = read_causes(merchant)
 
-    assert cause.title == "Pool “Photo”: 1 order waits"
+    assert cause.title == "Pool “Photo”: 1 order failed"
     assert cause.fix
     assert (str(cause.fix.label), cause.fix.is_question) == ("Retry all", True)
 

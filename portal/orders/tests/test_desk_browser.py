@@ -398,7 +398,7 @@ def test_without_a_code_a_reason_replaces_the_resend_button(desk, pay, make_prod
     pay(make_product(keys=0), order="A1")
     desk.open("/orders/A1/")
 
-    desk.sees("Can’t resend: The order has no activation codes yet.")
+    desk.sees("Can’t resend: There are no activation codes yet.")
     assert not desk.has_button("Resend")
 
 

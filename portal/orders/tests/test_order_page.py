@@ -177,7 +177,7 @@ def test_an_item_without_codes_shows_the_reason(desk, order):
     page = text(desk.get(desk.page))
 
     assert "2 of 2 activation codes missing. The pool is empty." in page
-    assert "Can’t resend: The order has no activation codes yet." in page
+    assert "Can’t resend: There are no activation codes yet." in page
     assert "Resend" not in page
 
 

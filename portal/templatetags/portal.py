@@ -206,8 +206,8 @@ def seconds(number: float | None) -> str:
     return gettext("{number} h").format(number=number_format(number / 3600, 0, force_grouping=True))
 
 
-# A tag, which stays as it is, or an address.
-ADDRESS = re.compile(r"(<[^>]*>)|[^\s<>&]+(?:@|://)[^\s<>&]+")
+# A tag, which stays as it is, or an address. Words are tried only from their first character, which takes linear time.
+ADDRESS = re.compile(r"(<[^>]*>)|(?<![^\s<>&])[^\s<>&]+(?:@|://)[^\s<>&]+")
 
 
 @register.filter

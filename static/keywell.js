@@ -10,6 +10,7 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   const requested = new URL(requestConfig.path, location);
   if (target === dialog ? xhr.getResponseHeader("Content-Confirm") === null : !xhr.responseURL.startsWith(requested)) {
     event.preventDefault();
+    if (drafted?.contains(requestConfig.elt)) keepDraft();
     location.assign(target === dialog ? requested : location.pathname + location.search);
   }
 });
@@ -113,25 +114,47 @@ for (const button of document.querySelectorAll("[data-close-message]")) {
 const NOT_KEPT = ["password", "file", "hidden", "submit"];
 const sent = sessionStorage.getItem("sent");
 const drafted = document.querySelector("form[data-draft]");
+const isList = drafted?.dataset.draft === "list";
 const isAnswer = sent === location.pathname && !performance.getEntriesByType("navigation")[0]?.redirectCount;
 if (sent && (location.pathname.startsWith("/accounts/") || (isAnswer && !drafted))) sessionStorage.setItem("restore", sent);
 else if (sent && !isAnswer) sessionStorage.removeItem("draft");
 sessionStorage.removeItem("sent");
 if (drafted) {
-  const fields = [...drafted.elements].filter((field) => field.name && !NOT_KEPT.includes(field.type));
-  if (sessionStorage.getItem("restore") === location.pathname) {
-    const draft = JSON.parse(sessionStorage.getItem("draft") ?? "[]");
-    for (const [index, [name, value, checked]] of draft.entries()) {
-      if (fields[index]?.name === name) Object.assign(fields[index], { value, checked });
-    }
-  }
+  const draft = sessionStorage.getItem("restore") === location.pathname && sessionStorage.getItem("draft");
+  if (draft) restoreDraft(JSON.parse(draft));
   sessionStorage.removeItem("restore");
   drafted.addEventListener("submit", (event) => {
-    if (event.submitter?.formTarget) return;
-    const draft = fields.map((field) => [field.name, field.value, field.checked]);
-    sessionStorage.setItem("draft", JSON.stringify(draft));
-    sessionStorage.setItem("sent", location.pathname);
+    if (!event.submitter?.formTarget) keepDraft();
   });
+}
+function keepDraft() {
+  const draft = isList ? readList() : readFields().map((field) => [field.name, field.value, field.checked]);
+  sessionStorage.setItem("draft", JSON.stringify(draft));
+  sessionStorage.setItem("sent", location.pathname);
+}
+function restoreDraft(draft) {
+  if (isList) return restoreList(draft);
+  const fields = readFields();
+  for (const [index, [name, value, checked]] of draft.entries()) {
+    if (fields[index]?.name === name) Object.assign(fields[index], { value, checked });
+  }
+}
+function readFields() {
+  return [...drafted.elements].filter((field) => field.name && !NOT_KEPT.includes(field.type));
+}
+// The rows of a list are made by the server, from those that are sent to it.
+function readList() {
+  const isSecret = (name) => name.endsWith("-value") && drafted.elements[name.replace("-value", "-is_secret")].checked;
+  return [...new FormData(drafted)].filter(([name]) => !isToken(name) && !isSecret(name));
+}
+function isToken(name) {
+  return !name.includes("-") && !["row", "known", "find"].includes(name);
+}
+function restoreList(draft) {
+  const tokens = [...new FormData(drafted)].filter(([name]) => isToken(name));
+  const values = new FormData();
+  for (const [name, value] of [...tokens, ...draft, ["do", "show"]]) values.append(name, value);
+  htmx.ajax("POST", location.pathname, { values, target: drafted, select: `#${drafted.id} > *`, swap: "innerHTML" });
 }
 
 // Submit each form only once, however often its button is clicked. The button stays enabled, so its value is sent.

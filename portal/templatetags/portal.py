@@ -206,17 +206,20 @@ def seconds(number: float | None) -> str:
     return gettext("{number} h").format(number=number_format(number / 3600, 0, force_grouping=True))
 
 
-# A tag, which stays as it is, or an address. Words are tried only from their first character, which takes linear time.
-ADDRESS = re.compile(r"(<[^>]*>)|(?<![^\s<>&])[^\s<>&]+(?:@|://)[^\s<>&]+")
+# A tag, or a word.
+PARTS = re.compile(r"(<[^>]*>)|[^\s<>&]+")
+MAX_UNBROKEN = 24  # letters of an address that fit everywhere
 
 
 @register.filter
 def breakable(text: str) -> SafeString:
-    """A text whose e-mail addresses and URLs may break after @, dots and slashes."""
-    html = ADDRESS.sub(
-        lambda found: found[1] or re.sub(r"(?<=[@./])(?=[^/])", "<wbr>", found[0]), conditional_escape(text)
-    )
-    return mark_safe(html)  # noqa: S308 (it is escaped)
+    """A text whose long e-mail addresses and URLs may break after @, dots and slashes."""
+    return mark_safe(PARTS.sub(_breakable, conditional_escape(text)))  # noqa: S308 (it is escaped)
+
+
+def _breakable(part: re.Match) -> str:
+    is_address = not part[1] and len(part[0]) > MAX_UNBROKEN and ("@" in part[0] or "://" in part[0])
+    return re.sub(r"(?<=[@./])(?=[^/])", "<wbr>", part[0]) if is_address else part[0]
 
 
 @register.filter

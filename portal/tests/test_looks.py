@@ -1,4 +1,5 @@
 import pytest
+from django.utils.safestring import mark_safe
 
 from delivery.models import Delivery, TrackingEvent
 from fulfillment.models import Fulfillment, SetupEvent, SetupRequest
@@ -9,7 +10,7 @@ from orders.models import Order, OrderEvent
 from outbound.models import OutgoingRequest
 from pools.models import KeyImport, KeyMovement
 from portal.pools.stock import EMPTY, HEALTHY, LOW, NEW
-from portal.templatetags.portal import EVENTS, badge, event_icon
+from portal.templatetags.portal import EVENTS, badge, breakable, event_icon
 from shops.models import Connection, Event
 from webhooks.models import WebhookEndpoint, WebhookMessage
 
@@ -56,3 +57,17 @@ def test_every_state_has_a_badge_with_a_word_and_an_icon(state):
 )
 def test_every_kind_of_event_has_an_icon(kind):
     assert "<svg" in event_icon(kind)
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("ada@example.com", "ada@example.com"),
+        ("to ada.byron.of.ockham@example.co", "to ada.<wbr>byron.<wbr>of.<wbr>ockham@<wbr>example.<wbr>co"),
+        ("https://keys.vendor.example/v1", "https://<wbr>keys.<wbr>vendor.<wbr>example/<wbr>v1"),
+        ("EUR 59.98, <b>", "EUR 59.98, &lt;b&gt;"),
+        (mark_safe('<a href="/a.b/c@d.e/long/long/long/">x</a>'), '<a href="/a.b/c@d.e/long/long/long/">x</a>'),
+    ],
+)
+def test_only_long_addresses_may_break(text, html):
+    assert breakable(text) == html

@@ -6,6 +6,7 @@ from django.urls import reverse
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from fulfillment.sources.web_service.models import RequestParameter
 from portal.tests.browsing import check, sees, text
 from portal.tests.test_browser import press
 from portal.tests.test_every_page import enter, open_dialog
@@ -31,16 +32,49 @@ def test_what_was_typed_survives_a_lost_session(browser, live_server, client, ow
     body.send_keys("My long text {KEY}")
     Session.objects.all().delete()
     press(browser, "Save")
-    assert sees(browser, "Forgot your password?")
-
-    browser.find_element(By.NAME, "login").send_keys(owner.email)
-    browser.find_element(By.NAME, "password").send_keys("correct horse" + Keys.ENTER)
+    sign_in_again(browser, owner)
     wait_until(lambda: "/emails/texts/" in browser.current_url)
     assert browser.find_element(By.NAME, "body").get_attribute("value") == "My long text {KEY}"
 
     press(browser, "Save")
     assert sees(browser, "Saved. New e-mails use this text")
     assert not browser.execute_script("return sessionStorage.getItem('draft')")
+
+
+def sign_in_again(browser, owner):
+    assert sees(browser, "Forgot your password?")
+    browser.find_element(By.NAME, "login").send_keys(owner.email)
+    browser.find_element(By.NAME, "password").send_keys("correct horse" + Keys.ENTER)
+
+
+@pytest.mark.parametrize("button", ["Save", "Language"], ids=["saving", "adding another"])
+def test_a_list_of_parameters_survives_a_lost_session(browser, live_server, client, owner, make_service, button):
+    enter(browser, live_server, client, owner)
+    page = live_server.url + reverse("web-service-parameters", args=[make_service(name="Gen").pk])
+    browser.get(page)
+    browser.find_element(By.CSS_SELECTOR, "#adding summary").click()
+    press(browser, "Email")
+    name = browser.find_element(By.NAME, "Email-name")
+    name.clear()
+    name.send_keys("buyer")
+    press(browser, "A constant")
+    browser.find_element(By.NAME, "new-0-name").send_keys("token")
+    browser.find_element(By.NAME, "new-0-value").send_keys("s3cret")
+    browser.find_element(By.NAME, "new-0-is_secret").click()
+    wait_until(lambda: "token" in browser.find_element(By.ID, "preview").text)
+    Session.objects.all().delete()
+    press(browser, button)
+    assert "s3cret" not in browser.execute_script("return JSON.stringify(sessionStorage)")
+
+    sign_in_again(browser, owner)
+    wait_until(lambda: browser.current_url == page and browser.find_elements(By.NAME, "Email-name"))
+    assert browser.find_element(By.NAME, "Email-name").get_attribute("value") == "buyer"
+    assert browser.find_element(By.NAME, "new-0-value").get_attribute("value") == ""
+    browser.find_element(By.NAME, "new-0-value").send_keys("s3cret")
+    press(browser, "Save")
+    assert sees(browser, "Parameters saved.")
+    saved = RequestParameter.objects.values_list("name", "parameter", "is_secret")
+    assert set(saved) >= {("buyer", "Email", False), ("token", "", True)}
 
 
 def test_a_message_lies_over_the_page_and_can_be_closed(browser, live_server, client, merchant, owner):

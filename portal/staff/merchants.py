@@ -342,7 +342,7 @@ class KnownUser(AutocompleteSelect):
         chosen = {str(self.known.pk)} if self.known else set()
         if chosen != set(map(str, value)):
             return super().optgroups(name, value, attr)
-        return [(None, [self.create_option(name, self.known.pk, str(self.known), chosen, 0)], 0)]  # type: ignore[union-attr]
+        return [(None, [self.create_option(name, self.known.pk, str(self.known), True, 0)], 0)]  # type: ignore[union-attr]
 
 
 class MemberFormSet(BaseInlineFormSet):

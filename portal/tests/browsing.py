@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from selenium.webdriver.support.wait import WebDriverWait
 
 from runtime.tests.installation import TIMEOUT
@@ -20,10 +21,40 @@ def sees(browser, *texts):
     return WebDriverWait(browser, TIMEOUT, 0.1).until(lambda _: all(one in text(browser) for one in texts), f"{texts}")
 
 
+# What sticks out of a table or a panel, which may hide it. What scrolls inside doesn't.
+STICKING_OUT = """
+    const out = [];
+    for (const box of document.querySelectorAll("main :is(.rows, .panel, .entries)")) {
+        const end = box.getBoundingClientRect().right + 1;
+        for (const part of box.querySelectorAll("*")) {
+            if (part.getBoundingClientRect().right <= end || !part.checkVisibility()) continue;
+            let scroller = part.parentElement;
+            const scrolls = (part) => /auto|scroll|hidden/.test(getComputedStyle(part).overflowX);
+            while (scroller !== box && !scrolls(scroller)) scroller = scroller.parentElement;
+            if (scroller === box) out.push(part.outerHTML.slice(0, 200));
+        }
+    }
+    return out;
+"""
+
+BEYOND_THE_WINDOW = """
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
+    while (texts.nextNode()) {
+        const range = document.createRange();
+        range.selectNode(texts.currentNode);
+        if (range.getBoundingClientRect().right > innerWidth + 1) found.push(texts.currentNode.textContent.trim());
+    }
+    return found.slice(0, 5);
+"""
+
+
 def check_width(browser):
-    """Check that the page doesn't scroll sideways."""
+    """Check that the page doesn't scroll sideways, and that nothing is cut off."""
     widths = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
-    assert widths[0] <= widths[1], f"{browser.current_url} is {widths[0]} wide in a window of {widths[1]}"
+    if widths[0] > widths[1]:
+        parts = browser.execute_script(BEYOND_THE_WINDOW)
+        pytest.fail(f"{browser.current_url} is {widths[0]} wide in a window of {widths[1]}: {parts}")
+    assert browser.execute_script(STICKING_OUT) == [], browser.current_url
 
 
 def check(browser, rules=None):

@@ -137,7 +137,9 @@ def look_up(orders: OrderQuerySet, kind: Kind, text: str) -> OrderQuerySet | Non
             # Many mistyped addresses are wrong only after the @: gmial.com, or .co for .com.
             addresses = find_addresses(cleaned) if len(cleaned) <= MAX_CUSTOMER else []
             name = addresses[0].partition("@")[0] if len(addresses) == 1 else ""
-            return orders.with_customer(f"{name}@") if is_searchable(name) else None
+            # The customer's text has an index, and the address begins with the name: veranda@ isn't anda@.
+            found = orders.with_customer(f"{name}@").filter(email__istartswith=f"{name}@")
+            return found if is_searchable(name) else None
 
 
 def find_codes(orders: list[Order], kind: Kind, text: str) -> dict[int, int]:

@@ -4,7 +4,7 @@ docs/decisions/0052-stored-texts-are-english.md
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 from gettext import c2py
 from pathlib import Path
@@ -19,7 +19,7 @@ from django.utils.formats import number_format
 SENTENCE_END = re.compile(r"(?<=[.!?…]) ")
 # Values that are messages, too: a state such as “deleted”, or a sentence. Others are names, which stay as they are.
 IS_MESSAGE = re.compile(r"[a-z ]+|.*[.…]", re.DOTALL)
-NUMBER = re.compile(r"\d[\d,]*")
+NUMBER = re.compile(r"\d[\d,]{0,30}")
 # Letters that a message needs besides its values. Others match too much.
 MIN_LETTERS = 6
 
@@ -75,7 +75,17 @@ class Message(NamedTuple):
         shown = [_show_value(value, language) for value in values]
         numbers = [int(value.replace(",", "")) for value in values if NUMBER.fullmatch(value)]
         form = self.plural(numbers[0]) if numbers and len(self.translations) > 1 else 0
-        return self.translations[form].format(**dict(zip(self.names, shown, strict=True)))
+        return Filler().vformat(self.translations[form], (), dict(zip(self.names, shown, strict=True)))
+
+
+class Filler(Formatter):
+    """Fills in values that are texts already, also where the message formats a number: `{timeout:g}`."""
+
+    def get_value(self, key: int | str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        return kwargs.get(str(key), "1")  # an English singular may leave out its number
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        return str(value)
 
 
 def _show_value(value: str, language: str) -> str:

@@ -119,6 +119,7 @@ def test_it_finds_several_orders_by_their_numbers(orders, text):
         "B 99 1",
         "B 0012345678 1",
         "B 0000000099 unknown 7",
+        "100%@bob.exmaple",  # only ends like bob.100%
     ],
 )
 def test_it_finds_nothing_by(orders, text):

@@ -39,11 +39,12 @@ def ask(
     consequences: Consequences,
     *,
     rows: QuerySet | None = None,
+    confirmed: Consequences | None = None,
     secrets: Iterable[str] = (),
     **context: Any,
 ) -> HttpResponse:
     """Show the consequences. The form repeats the request, with the answer. Its secrets wait in the session, which is
-    encrypted.
+    encrypted. The answer is to the consequences, or to the part of them that is `confirmed`.
     """
     left_out = {"csrfmiddlewaretoken", CONFIRMED, *secrets}
     fields = [(name, value) for name, values in request.POST.lists() if name not in left_out for value in values]
@@ -53,7 +54,7 @@ def ask(
     context = {
         "opts": model_admin.opts,
         "consequences": consequences,
-        "fields": [*fields, (CONFIRMED, digest(consequences, rows))],
+        "fields": [*fields, (CONFIRMED, digest(consequences if confirmed is None else confirmed, rows))],
     } | context
     context |= {"cancel": request.get_full_path()} if "cancel" not in context else {}
     context = model_admin.admin_site.each_context(request) | context

@@ -16,6 +16,7 @@ from orders.models import Order
 from outbound.models import Upstream
 from pools.models import LicenseKey, LicensePool
 from portal.templatetags.portal import format_distance
+from work.stored_texts import in_english
 
 MAX_COUNTED = 10_000
 
@@ -133,7 +134,9 @@ def change_slug(merchant: Merchant, old: str) -> list[str]:
 
 def revoke_api_key(key: ApiKey) -> list[str]:
     month_ago = timezone.now() - timedelta(days=30)
-    orders = count(Order.objects.filter(merchant=key.merchant_id, reported_at__gt=month_ago, reported_by=str(key)))
+    with in_english():
+        actor = str(key)
+    orders = count(Order.objects.filter(merchant=key.merchant_id, reported_at__gt=month_ago, reported_by=actor))
     used = key.last_used_at and format_distance(key.last_used_at - timezone.now())
     return sentences(
         gettext("Software that uses “{key}” loses access. You can’t undo this.").format(key=key.name),

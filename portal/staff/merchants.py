@@ -231,8 +231,19 @@ class Revocable:
         if row.revoked_at:
             return redirect(page)
         title, texts, done = self.get_revocation(row)
-        if not is_confirmed(request, texts):
-            return ask(self, request, texts, title=title, button=gettext("Revoke"), danger=True, row=row, cancel=page)
+        # The answer is to the question only. When it was last used changes while software uses it.
+        if not is_confirmed(request, [title]):
+            return ask(
+                self,
+                request,
+                texts,
+                confirmed=[title],
+                title=title,
+                button=gettext("Revoke"),
+                danger=True,
+                row=row,
+                cancel=page,
+            )
         self.revoke(row, actor=str(request.user))
         self.log_change(request, row, "Revoked.")  # type: ignore[attr-defined]
         self.message_user(request, done, messages.SUCCESS)  # type: ignore[attr-defined]
@@ -331,7 +342,7 @@ class KnownUser(AutocompleteSelect):
         chosen = {str(self.known.pk)} if self.known else set()
         if chosen != set(map(str, value)):
             return super().optgroups(name, value, attr)
-        return [(None, [self.create_option(name, self.known.pk, str(self.known), chosen, 0)], 0)]  # type: ignore[union-attr]
+        return [(None, [self.create_option(name, self.known.pk, str(self.known), True, 0)], 0)]  # type: ignore[union-attr]
 
 
 class MemberFormSet(BaseInlineFormSet):

@@ -18,6 +18,8 @@ def german(settings, tmp_path):
         "Last error: {error}": "Letzter Fehler: {error}",
         "{product} is gone.": "{product} ist weg.",
         ("{count} line is long.", "{count} lines are long."): ("{count} Zeile ist lang.", "{count} Zeilen sind lang."),
+        "{host} was silent for {timeout:g} seconds.": "{host} schwieg {timeout:g} Sekunden.",
+        ("Sent to {name}.", "{count:,} sent to {name}."): ("{count:,} an {name}.", "{count:,} an {name}."),
     }
     install(settings, tmp_path, "de", messages)
     with translation.override("de"):
@@ -34,6 +36,11 @@ def german(settings, tmp_path):
         ("The order is deleted. The service answered 503.", "Die Bestellung ist gelöscht. Der Dienst antwortete 503."),
         ("1 line is long.", "1 Zeile ist lang."),
         ("1,200 lines are long.", "1.200 Zeilen sind lang."),
+        ("A was silent for 2.5 seconds.", "A schwieg 2.5 Sekunden."),
+        ("A was silent for Ten seconds.", "A schwieg Ten Sekunden."),
+        ("1,200 sent to Ada.", "1.200 an Ada."),
+        ("Sent to Ada.", "1 an Ada."),
+        (f"{'9' * 5000} lines are long.", f"{'9' * 5000} Zeile ist lang."),  # more digits than Python reads
         ("Last error: Bad luck. Try again.", "Letzter Fehler: Bad luck. Try again."),
         ("Orders is gone.", "Orders ist weg."),  # a name, not a message
         ("550 5.1.1 no such user", "550 5.1.1 no such user"),

@@ -183,6 +183,30 @@ def test_revoking_a_key_says_how_it_is_used(staff, merchant, pay, make_product):
     assert revoke(staff, key).status_code == 302
 
 
+def test_the_orders_of_a_key_are_counted_in_every_language(staff, merchant, pay, make_product):
+    key = make_api_key(merchant)
+    pay(make_product(keys=1), order="A1")
+    Order.objects.update(reported_by=str(key))
+    User.objects.update(language="de")
+
+    text = " ".join(consequences(revoke(staff, key)))
+
+    assert "API-Schlüssel" in str(staff.get(reverse("admin:merchants_apikey_change", args=[key.pk])).text)
+    assert "1 Bestellung" in text
+
+
+@pytest.mark.parametrize("make_key", [make_api_key, make_login])
+def test_a_key_in_use_is_revoked_by_one_answer(staff, merchant, make_key):
+    key = make_key(merchant)
+    response = revoke(staff, key)
+    type(key).objects.update(last_used_at=timezone.now())
+
+    confirm(staff, response)
+
+    key.refresh_from_db()
+    assert key.revoked_at
+
+
 @pytest.mark.parametrize("make_key", [make_api_key, make_login])
 def test_keys_are_revoked_by_a_button_and_not_by_a_date(staff, client, merchant, make_key):
     key = make_key(merchant)

@@ -228,7 +228,7 @@ def _sources(desk: "Desk", item: OrderItem) -> list[Any]:
 def _reason(desk: "Desk", item: OrderItem, sources: list[Any]) -> SafeString:
     """The reason, with a link to each place that it names."""
     reason = escape(show_stored(item.fulfillment.reason))
-    for source in sources:
+    for source in {str(source.place): source for source in sources}.values():
         url = desk.url_of_place(source.place)
         named = re.search(rf"[“„«]\s?{re.escape(escape(str(source.place)))}\s?[”“»]", reason)  # in any language
         if url and named:

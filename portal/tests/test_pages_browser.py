@@ -61,7 +61,8 @@ def test_a_list_of_parameters_survives_a_lost_session(browser, live_server, clie
     browser.find_element(By.NAME, "new-0-name").send_keys("token")
     browser.find_element(By.NAME, "new-0-value").send_keys("s3cret")
     browser.find_element(By.NAME, "new-0-is_secret").click()
-    wait_until(lambda: "token" in browser.find_element(By.ID, "preview").text)
+    preview = "return document.getElementById('preview').innerText"
+    wait_until(lambda: "token" in browser.execute_script(preview))
     Session.objects.all().delete()
     press(browser, button)
     assert "s3cret" not in browser.execute_script("return JSON.stringify(sessionStorage)")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any
@@ -16,6 +17,7 @@ from django.utils.translation import gettext
 
 from portal.staff.consequences import number
 
+NUMBER = re.compile(r"\d[\d.,\s]*")
 CONFIRMED = "_confirmed"
 SECRETS = "confirming"  # in the session
 
@@ -23,8 +25,9 @@ Consequences = list[str]
 
 
 def digest(consequences: Consequences, rows: QuerySet | None = None) -> str:
-    """What a person confirms: these consequences, for these rows."""
-    seen = [consequences, [] if rows is None else [str(pk) for pk in rows.order_by("pk").values_list("pk", flat=True)]]
+    """What a person confirms: these consequences, for these rows. Counts may change: they do while a shop sells."""
+    texts = [NUMBER.sub("#", text) for text in consequences]
+    seen = [texts, [] if rows is None else [str(pk) for pk in rows.order_by("pk").values_list("pk", flat=True)]]
     return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
 
 

@@ -223,7 +223,7 @@ def test_the_order_page_shows_the_masked_code_and_its_delivery(staff, order, wor
     page = staff.get(f"{ORDERS}{order.pk}/change/").content.decode()
 
     assert "••••EXT1" in page and "LICENSE-TEXT-1" not in page
-    assert "sent</span> E-mailed to ada@example.com" in page.replace("<wbr>", "")
+    assert "sent E-mailed to ada@example.com" in " ".join(strip_tags(page).split())
 
 
 def test_the_order_page_shows_why_an_email_is_late(staff, order):

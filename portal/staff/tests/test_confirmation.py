@@ -405,6 +405,18 @@ def test_an_answer_without_permission_changes_nothing(client, merchant):
     assert client.post(address, {"_confirmed": "yes"}).status_code == 403
 
 
+def test_a_shop_that_goes_on_selling_doesnt_make_it_ask_again(staff, merchant, pay, make_product):
+    product = make_product(keys=9)
+    pay(product)
+    pay(product)
+    asked = change(staff, merchant, **{"checkout_pages-0-delivery_allowed": None})
+    assert "2 paid orders" in " ".join(consequences(asked))
+    pay(product)
+
+    confirm(staff, asked)
+    assert not merchant.checkout_pages.get().delivery_allowed
+
+
 def test_what_changed_since_the_question_is_asked_again(staff, make_pool):
     pool = make_pool(3)
     address = f"{reverse('admin:pools_licensekey_changelist')}?pool__id__exact={pool.pk}"

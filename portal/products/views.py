@@ -111,7 +111,7 @@ def show(request, product: Product, form: SourceForm) -> HttpResponse:
     places = [method.kind.place for method in methods]
     pools = {place.pk: place for place in places if isinstance(place, LicensePool)}
     for pool in product.merchant.pools.filter(pk__in=pools).with_stock() if pools else ():
-        pools[pool.pk].available = pool.available
+        pools[pool.pk].available = pool.available  # type: ignore[attr-defined]
     context = {
         "section": "products",
         "product": product,

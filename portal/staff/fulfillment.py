@@ -30,8 +30,8 @@ from orders.kinds import SOURCES
 from orders.models import OrderItem
 from outbound.models import OutgoingRequest, Upstream
 from portal.staff import consequences
+from portal.staff.autocomplete import AutocompleteInline
 from portal.staff.confirmation import ask, confirmed_action, is_confirmed
-from portal.staff.labels import NamedFields
 from portal.staff.large_tables import LargeTable
 from portal.staff.merchants import FirstChoicesFilter, MerchantFilter, NarrowSave, ReadOnly
 from webhooks.models import WebhookEndpoint, WebhookMessage
@@ -63,14 +63,13 @@ class MethodFormSet(BaseInlineFormSet):
             )
 
 
-class MethodInline(NamedFields, admin.TabularInline):
+class MethodInline(AutocompleteInline):
     kind: type[Source]
     form = MethodForm
     extra = 0
 
     def get_queryset(self, request):
-        rows = super().get_queryset(request).filter(source=self.kind.code)
-        return rows.select_related(self.model.PLACE) if self.model.PLACE else rows
+        return super().get_queryset(request).filter(source=self.kind.code)
 
 
 @cache

@@ -5,14 +5,13 @@ from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.widgets import AdminSplitDateTime, AutocompleteSelect
+from django.contrib.admin.widgets import AdminSplitDateTime
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import QuerySet
-from django.forms.models import BaseInlineFormSet
 from django.http import QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path
@@ -28,6 +27,7 @@ from merchants.onboarding import create_merchant
 from merchants.team import TeamError, renew
 from notices.api_keys import create_api_key, revoke_api_key
 from portal.staff import consequences
+from portal.staff.autocomplete import AutocompleteInline
 from portal.staff.confirmation import ConfirmsConsequences, ask, confirmed_action, is_confirmed
 from portal.staff.desk import read_summary
 from portal.staff.health import server_troubles
@@ -333,36 +333,11 @@ class UserAdmin(Lean, DjangoUserAdmin):
         return None
 
 
-class KnownUser(AutocompleteSelect):
-    """Selects a user. The one who is selected already has been read, and isn't read again."""
-
-    known: User | None = None
-
-    def optgroups(self, name, value, attr=None):
-        chosen = {str(self.known.pk)} if self.known else set()
-        if chosen != set(map(str, value)):
-            return super().optgroups(name, value, attr)
-        return [(None, [self.create_option(name, self.known.pk, str(self.known), True, 0)], 0)]  # type: ignore[union-attr]
-
-
-class MemberFormSet(BaseInlineFormSet):
-    def add_fields(self, form, index):
-        super().add_fields(form, index)
-        if form.instance.pk:
-            form.fields["user"].widget.widget.known = form.instance.user
-
-
-class MemberInline(NamedFields, admin.TabularInline):
+class MemberInline(AutocompleteInline):
     model = Member
-    formset = MemberFormSet
     autocomplete_fields = ["user"]
     extra = 0
     view_on_site = False
-
-    def formfield_for_foreignkey(self, db_field, request, **kwargs):
-        if db_field.name == "user":
-            kwargs["widget"] = KnownUser(db_field, self.admin_site)
-        return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def get_queryset(self, request):
         return super().get_queryset(request).select_related("user", "merchant")

@@ -16,6 +16,7 @@ from django.utils.html import strip_tags
 from delivery.models import Delivery
 from fulfillment.models import DealtWith, Fulfillment, SetupRequest
 from fulfillment.setup import submit
+from fulfillment.sources.pool.models import PoolMethod
 from fulfillment.sources.web_service.models import WebService
 from fulfillment.tests.factories import fulfill_due
 from licensing.creation import create_licensee
@@ -400,12 +401,35 @@ def test_it_takes_few_queries(staff, stocked, text):
     assert len(queries) <= 16
 
 
-def test_the_page_of_a_merchant_reads_all_its_members_at_once(staff, merchant, make_member):
-    page = reverse("admin:merchants_merchant_change", args=[merchant.pk])
+def count_queries(staff, page):
     staff.get(page)
-    members = [make_member(first_name=f"m{number}") for number in range(20)]
     with CaptureQueriesContext(connection) as queries:
         text = staff.get(page).text
-
     assert len(queries) <= MAX_QUERIES
+    return text
+
+
+def test_the_page_of_a_merchant_reads_all_its_members_at_once(staff, merchant, make_member):
+    members = [make_member(first_name=f"m{number}") for number in range(20)]
+    text = count_queries(staff, reverse("admin:merchants_merchant_change", args=[merchant.pk]))
+
     assert all(f'<option value="{member.user.pk}" selected' in text for member in members)
+
+
+def test_the_page_of_a_product_reads_all_its_pools_at_once(staff, make_product, make_pool):
+    product = make_product(source=None)
+    pools = [make_pool(name=f"Pool {number}") for number in range(15)]
+    for position, pool in enumerate(pools):
+        PoolMethod.objects.create(product=product, pool=pool, position=position)
+    text = count_queries(staff, reverse("admin:merchants_product_change", args=[product.pk]))
+
+    assert all(f'<option value="{pool.pk}" selected' in text for pool in pools)
+
+
+def test_who_may_only_view_sees_what_a_row_has(helper, client, merchant, make_product, make_pool):
+    product = make_product(pool=make_pool(name="Photo keys"))
+    allow(helper, "view_merchant", "view_member", "view_product", "view_poolmethod")
+
+    assert "Photo keys" in client.get(reverse("admin:merchants_product_change", args=[product.pk])).text
+    owner = merchant.members.get().user
+    assert owner.email in client.get(reverse("admin:merchants_merchant_change", args=[merchant.pk])).text

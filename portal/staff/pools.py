@@ -96,7 +96,7 @@ class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
         if pool.pk is None:
             return gettext("Save the pool first")
         url = reverse("admin:pools_licensepool_keys", args=[pool.pk])
-        return format_html('<a href="{}">Upload or paste keys</a>', url)
+        return format_html('<a href="{}">{}</a>', url, gettext("Upload or paste keys"))
 
     @method_decorator(takes_files)
     def add_keys(self, request, pk):

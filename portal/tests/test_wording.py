@@ -245,10 +245,11 @@ def test_every_text_in_a_module_is_translatable():
 LABELS = {"label", "help_text", "verbose_name", "short_description", "title", "button"}
 # Enumerations of a wire format, whose values people see unchanged.
 VALUES_ONLY = {"Currency", "Source", "Type"}
-# Two words, a word before a full stop, or a word and a value.
+# Two words, a word before a full stop, a word and a value, or what HTML shows.
 WORD, OPEN, CLOSE = r"[^\W\d_]", "[“(‘•]*", "[,;:.’”)]?"
 SENTENCE = re.compile(
     rf"^[^<=]*{WORD}{CLOSE} {OPEN}{WORD}|{WORD}{{2}}[.…]$|{WORD}{{2}}{CLOSE} {OPEN}\0|\0{CLOSE} {WORD}{{2}}"
+    rf"|>[^<>{{}}]*{WORD}{{3}}[^<>{{}}]*</"
 )
 
 
@@ -325,6 +326,7 @@ def test_the_checks_detect_an_untranslatable_text():
     module = "text = 'Thanks a lot'\nother = gettext('Thanks a lot')\nfield(label='Name', help_text=_('Yours'))"
     assert untranslatable_in_module(module) == ["Thanks a lot", "Name"]
     assert untranslatable_in_module("reply(f'Order {number} has {count} codes')") == ["Order \0 has \0 codes"]
+    assert untranslatable_in_module("format_html('<a href=\"{}\">Open</a>', url)") == ['<a href="{}">Open</a>']
     module = "class Status(models.TextChoices):\n    PAID = 'paid'\n    OPEN = 'open', _('Open')"
     assert untranslatable_in_module(module) == ["PAID = 'paid'"]
 

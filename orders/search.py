@@ -46,6 +46,7 @@ class Kind(TextChoices):
     OTHER_DOMAIN = "domain", _("the same address at another domain")
 
 
+CODES = {Kind.LICENSE, Kind.SIMILAR, Kind.ENDING}
 # If one of these kinds finds something, the kinds it maps to would only find the same license.
 REDUNDANT_KINDS = {Kind.LICENSE: {Kind.SIMILAR, Kind.ENDING}, Kind.SIMILAR: {Kind.ENDING}}
 
@@ -143,18 +144,13 @@ def look_up(orders: OrderQuerySet, kind: Kind, text: str) -> OrderQuerySet | Non
 
 
 def find_codes(orders: list[Order], kind: Kind, text: str) -> dict[int, int]:
-    """Return the newest code that the text is, by order. Empty if the kind isn't about codes."""
-    codes = ActivationCode.all_codes.filter(item__order__in=orders)
-    match kind:
-        case Kind.LICENSE:
-            found = codes.filter(fingerprint=fingerprint(text.strip()))
-        case Kind.SIMILAR:
-            found = codes.filter(loose_fingerprint__in=get_loose_fingerprints(text))
-        case Kind.ENDING:
-            found = codes.filter(pk__in=[code.pk for code in codes_ending(codes, letters(clean(text)))])
-        case _:
-            return {}
-    return dict(found.order_by("pk").values_list("item__order", "pk"))
+    """Return the newest code of each order that the text finds. Empty if the kind isn't about codes."""
+    if kind not in CODES:
+        return {}
+    digests = get_digests(Order.objects.filter(pk__in=[order.pk for order in orders]), kind, text)
+    field = "loose_fingerprint" if kind == Kind.SIMILAR else "fingerprint"
+    found = ActivationCode.all_codes.filter(**{f"{field}__in": digests}, item__order__in=orders).order_by("pk")
+    return dict(found.values_list("item__order", "pk"))
 
 
 def with_number(orders: OrderQuerySet, text: str) -> OrderQuerySet | None:
@@ -181,19 +177,13 @@ def with_ending(orders: OrderQuerySet, cleaned: str) -> OrderQuerySet | None:
     if len(ending) == HINT_LENGTH:
         return orders.with_hint(ending)
     # The database only has the last four characters, so decrypt the few licenses that share them.
-    return orders.filter(pk__in={code.item.order_id for code in codes_ending(codes_of(orders), ending)})
+    return orders.filter(pk__in={code.item.order_id for code in codes_ending(orders, ending)})
 
 
-def codes_of(orders: OrderQuerySet) -> QuerySet[ActivationCode]:
-    return ActivationCode.all_codes.filter(item__order__in=orders.order_by())
-
-
-def codes_ending(codes: QuerySet[ActivationCode], ending: str) -> list[ActivationCode]:
+def codes_ending(orders: OrderQuerySet, ending: str) -> list[ActivationCode]:
+    codes = ActivationCode.all_codes.filter(hint__iexact=ending[-HINT_LENGTH:], item__order__in=orders.order_by())
     newest = (
-        codes.filter(hint__iexact=ending[-HINT_LENGTH:])
-        .select_related("item")
-        .only("code", "fingerprint", "unit", "item__order")
-        .order_by("-pk")[:MAX_SAME_HINT]
+        codes.select_related("item").only("code", "fingerprint", "unit", "item__order").order_by("-pk")[:MAX_SAME_HINT]
     )
     return [code for code in newest if code.ends_with(ending)]
 
@@ -212,17 +202,12 @@ def get_shown_kinds(orders: OrderQuerySet, text: str, names: list[str]) -> list[
     return [kind for kind in kinds if not is_secret(kind, text)]
 
 
-def get_digests(orders: OrderQuerySet, kind: Kind, text: str) -> list[str]:
-    """Return hexadecimal fingerprints that represent a searched license in a URL."""
+def get_digests(orders: OrderQuerySet, kind: Kind, text: str) -> list[bytes]:
+    """Return the fingerprints of the codes that the text finds; loose ones for SIMILAR."""
     if kind == Kind.ENDING:
-        return [
-            bytes(code.fingerprint).hex()
-            for code in codes_ending(codes_of(orders), letters(clean(text)))[:MAX_DIGESTS]
-        ]
-    return [
-        digest.hex()
-        for digest in ([fingerprint(text.strip())] if kind == Kind.LICENSE else get_loose_fingerprints(text))
-    ]
+        found = codes_ending(orders, letters(clean(text)))[:MAX_DIGESTS]
+        return [bytes(code.fingerprint) for code in found]
+    return [fingerprint(text.strip())] if kind == Kind.LICENSE else get_loose_fingerprints(text)
 
 
 def text_for_url(kind: Kind, found: OrderQuerySet, text: str) -> str:

@@ -11,7 +11,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.db.models import Exists, Model, OuterRef, Q, QuerySet
-from django.http import Http404, HttpRequest
+from django.http import Http404
 from django.shortcuts import get_object_or_404, redirect
 from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
@@ -167,10 +167,10 @@ def get_member(request) -> Member | None:
     return request.member
 
 
-def check_shown_merchant(request: HttpRequest) -> None:
+def check_shown_merchant(request: Any) -> None:
     """Refuse a form of another merchant's page, or of the other kind of data, after switching in another window."""
     named = request.POST.get(SHOWN_MERCHANT) if request.method == "POST" else None
-    shown = request.shown_merchant  # type: ignore[attr-defined]
+    shown = request.shown_merchant
     if named is not None and named != shown.slug:
         text = gettext("You switched to {merchant} in another window, so nothing was changed. Open the page again.")
         raise PermissionDenied(text.format(merchant=shown))

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_http_methods
 
 from merchants.models import Product
 from orders.models import Order
-from orders.search import MAX_SEARCH, Kind, clean, find, find_codes
+from orders.search import CODES, MAX_SEARCH, Kind, clean, find, find_codes
 from outbound.models import Upstream
 from pools.models import LicenseKey, LicensePool
 from portal.access import Role, member_required, merchant_query
@@ -28,7 +28,7 @@ MAX_HITS = 5  # of each kind
 # Orders among which customers are looked for.
 MAX_ORDERS = 50
 ORDER_FIELDS = ("merchant", "number", "email", "first_name", "last_name", "status")
-PERSONS, CODES = {Kind.EMAIL, Kind.CUSTOMER, Kind.OTHER_DOMAIN}, {Kind.LICENSE, Kind.SIMILAR, Kind.ENDING}
+PERSONS = {Kind.EMAIL, Kind.CUSTOMER, Kind.OTHER_DOMAIN}
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ function keepTogether(root) {
 keepTogether(document.body);
 document.addEventListener("htmx:load", (event) => keepTogether(event.detail.elt));
 
-// Messages can be closed. What succeeded is also gone when the person goes on.
+// Messages can be closed. Those about a success also go away with the next click.
 for (const button of document.querySelectorAll("[data-close-message]")) {
   button.hidden = false;
   button.addEventListener("click", () => button.parentElement.remove());
@@ -146,7 +146,7 @@ function restoreDraft(draft) {
 function readFields() {
   return [...drafted.elements].filter((field) => field.name && !NOT_KEPT.includes(field.type));
 }
-// The rows of a list are made by the server, from those that are sent to it.
+// The server renders the rows of a list from what is posted to it.
 function readList() {
   const isSecret = (name) => name.endsWith("-value") && drafted.elements[name.replace("-value", "-is_secret")].checked;
   return [...new FormData(drafted)].filter(([name]) => !isToken(name) && !isSecret(name));

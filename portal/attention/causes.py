@@ -341,24 +341,24 @@ def describe_stuck(cause: AttentionCause, stocks: Mapping[int, Any]) -> None:
     if source.upstream:
         label, url = source.upstream.fix
         cause.more = Fix(label, url, role=Role.MANAGER)
-    place = stocks.get(source.place.pk, source.place) if source.fix else None
+    place: Any = stocks.get(source.place.pk, source.place) if source.fix else None
     if source.fix and not getattr(place, "available", 0):
         label, name = source.fix
-        cause.fix = Fix(label, reverse(name, args=[place.pk]), role=Role.MANAGER)  # type: ignore[union-attr]
+        cause.fix = Fix(label, reverse(name, args=[place.pk]), role=Role.MANAGER)
         cause.look = "empty"
     elif source.item_fix:
         cause.look, cause.rank = "waiting", 4
     else:
         if place:  # it isn't empty: it was just filled, or something else went wrong
-            cause.title = describe_with_keys(cause)
+            cause.title = describe_with_keys(cause, source)
         cause.fix = ask(cause, _("Retry all"))
 
 
-def describe_with_keys(cause: AttentionCause) -> str:
+def describe_with_keys(cause: AttentionCause, source: Source) -> str:
     if any(flag == SHORT for _trouble, flag in cause.places):
-        return Source.describe_stuck(cause.source, cause.count)  # type: ignore[arg-type]
+        return Source.describe_stuck(source, cause.count)
     title = ngettext("{source}: {count:,} order failed", "{source}: {count:,} orders failed", cause.count)
-    return title.format(source=cause.source, count=cause.count)
+    return title.format(source=source, count=cause.count)
 
 
 def first_place(cause: AttentionCause) -> int:

@@ -177,7 +177,8 @@ def url_of_found(merchant: Merchant, found: dict[Kind, OrderQuerySet], text: str
     """Return the URL of the list of the orders that a search found."""
     kind, *also = found
     if is_secret(kind, text):
-        parameters = {"license": ",".join(get_digests(merchant.orders.all(), kind, text)), "by": kind.value}
+        digests = get_digests(merchant.orders.all(), kind, text)
+        parameters = {"license": ",".join(digest.hex() for digest in digests), "by": kind.value}
     else:
         parameters = {"q": text_for_url(kind, found[kind], text), "by": kind.value}
         also = [kind for kind in also if not is_secret(kind, text)]

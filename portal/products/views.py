@@ -1,4 +1,5 @@
 from collections import defaultdict
+from typing import Any
 
 from django.contrib import messages
 from django.contrib.humanize.templatetags.humanize import intcomma
@@ -109,9 +110,9 @@ def show(request, product: Product, form: SourceForm) -> HttpResponse:
     shared = Prefetch("poolmethod__pool__fulfillment_methods", others, to_attr="other_methods")
     methods = product.fulfillment_methods.with_places().prefetch_related(shared).order_by("position")
     places = [method.kind.place for method in methods]
-    pools = {place.pk: place for place in places if isinstance(place, LicensePool)}
+    pools: dict[int, Any] = {place.pk: place for place in places if isinstance(place, LicensePool)}
     for pool in product.merchant.pools.filter(pk__in=pools).with_stock() if pools else ():
-        pools[pool.pk].available = pool.available  # type: ignore[attr-defined]
+        pools[pool.pk].available = pool.available
     context = {
         "section": "products",
         "product": product,

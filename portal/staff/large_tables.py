@@ -52,7 +52,7 @@ class LargeTable:
         return LargeTableList
 
     def response_action(self, request: Any, queryset: Any, *args: Any, **kwargs: Any) -> Any:
-        """Let an action on all rows of a list act on those that the list counts."""
+        """Limit an action on all rows of a list to the rows that the list counts."""
         if request.POST.get("select_across", "0") != "0":
             listed = self.get_paginator(request, queryset, self.list_per_page)  # type: ignore[attr-defined]
             queryset = queryset.filter(pk__in=listed.keys)

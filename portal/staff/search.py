@@ -13,12 +13,11 @@ from django.utils.translation import gettext_lazy as _
 from licensing.models import Licensee
 from merchants.models import ApiKey, Member, Merchant, Product, User
 from orders.models import Order
-from orders.search import clean, find, find_codes, is_secret, text_for_url
+from orders.search import CODES, clean, find, find_codes, is_secret, text_for_url
 from outbound.models import Upstream
 from pools.models import LicenseKey, LicensePool
 from portal.navigation import Text
 from portal.search import (
-    CODES,
     MAX_HITS,
     MAX_ORDERS,
     ORDER_FIELDS,

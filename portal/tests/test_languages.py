@@ -86,7 +86,7 @@ def test_no_label_is_left_in_english(client, order, merchant, staff):  # noqa: F
     assert found == {}
 
 
-# Rows store them in English, and pages show them with `show_stored`: all but those that docs/decisions/0052 names.
+# Texts that rows store in English and pages translate with `show_stored`. docs/decisions/0052 names the exceptions.
 UNTRANSLATED = {Incident, RefusedReport, FailedValidation}
 STORED = {"reason", "error", "rejected_because", "disabled_reason"}
 SENTENCE = "The service answered 404, but not in the NetLicensing format."

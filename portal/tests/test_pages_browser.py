@@ -93,6 +93,19 @@ def test_a_message_lies_over_the_page_and_can_be_closed(browser, live_server, cl
     wait_until(lambda: "Checkout page changed." not in text(browser))
 
 
+def test_a_message_about_a_success_goes_away_with_the_next_click(browser, live_server, client, merchant, owner):
+    enter(browser, live_server, client, owner)
+    page = merchant.checkout_pages.get()
+    browser.get(f"{live_server}{reverse('checkout-page-change', args=[page.pk])}")
+    press(browser, "Save")
+    assert sees(browser, "Checkout page changed.")
+    browser.find_element(By.TAG_NAME, "h1").click()
+    assert "Checkout page changed." in text(browser)
+
+    browser.find_element(By.CSS_SELECTOR, "header.bar details.menu summary").click()
+    assert "Checkout page changed." not in text(browser)
+
+
 def test_the_word_e_mail_is_never_broken(browser, live_server, client, owner):
     enter(browser, live_server, client, owner)
     browser.set_window_size(320, 900)

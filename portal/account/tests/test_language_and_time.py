@@ -12,7 +12,7 @@ from merchants.models import Invitation, Member, User
 from merchants.team import accept_as_new_user, invite
 from orders.localization import show_money
 from orders.models import Order, OrderItem
-from portal.templatetags.portal import format_distance
+from portal.templatetags.portal import due, format_distance
 from portal.tests.translating import install
 
 pytestmark = pytest.mark.django_db
@@ -102,6 +102,13 @@ def test_distances_and_money_are_in_the_language(language, distance, money):
     with translation.override(language):
         assert format_distance(-timedelta(days=5, hours=3)) == distance
         assert show_money(Decimal("1234.50"), "EUR") == money
+
+
+def test_what_is_overdue_happens_in_a_moment():
+    hour = timedelta(hours=1, seconds=5)
+
+    assert ">in a moment<" in due(timezone.now() - hour)
+    assert ">in 1 hour<" in due(timezone.now() + hour)
 
 
 def test_coordinates_keep_their_decimal_point():
